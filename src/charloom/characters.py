@@ -1,0 +1,28 @@
+"""How a character is named in messages, so that one that cannot be seen or printed is still told from the others."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_KINDS = {"Cc": "control", "Cn": "unassigned", "Co": "private use", "Cs": "lone surrogate"}
+
+
+def code_point(character: str) -> str:
+    """``U+0041`` for ``A``."""
+    return f"U+{ord(character):04X}"
+
+
+def character_name(character: str) -> str:
+    """``LATIN CAPITAL LETTER A`` for ``A``; what kind it is, in small letters, where Unicode gives it no name."""
+    return unicodedata.name(character, "") or _KINDS[unicodedata.category(character)]
+
+
+def identify(character: str) -> str:
+    """``'A' (U+0041 LATIN CAPITAL LETTER A)``, without the character itself where printing it would not show it."""
+    name = f"{code_point(character)} {character_name(character)}"
+    return f"{character!r} ({name})" if character.isprintable() else name
+
+
+def printable(text: str) -> str:
+    """``text`` with escapes for what cannot be printed, such as the stray bytes that a file name may hold."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

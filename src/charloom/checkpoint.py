@@ -1,0 +1,128 @@
+"""Arrays and a little JSON in one safetensors file: written atomically, checked when read, nothing ever unpickled.
+
+The safetensors header carries one metadata entry, ``charloom``: a JSON object of ``format`` (an integer), ``state``
+(any JSON) and ``sha256`` over the arrays and the state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from charloom.errors import CheckpointError
+
+FORMAT = 1
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], state: Any) -> None:
+    """Write ``arrays`` and the JSON-like ``state`` to ``path`` so that either the old file stands or the new one."""
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    header = {"format": FORMAT, "state": state, "sha256": _digest(contiguous, state)}
+    write_atomically(path, save(contiguous, metadata={"charloom": json.dumps(header, allow_nan=False)}))
+
+
+def load_checkpoint(path: Path) -> tuple[Arrays, Any]:
+    """The arrays and the state of `save_checkpoint`.
+
+    Raises `CheckpointError` when the file is missing, damaged, foreign or of another format.
+    """
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            metadata = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- not a mapping
+    except FileNotFoundError:
+        raise CheckpointError("there is no such checkpoint", where=str(path)) from None
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"not a readable safetensors file ({error})", where=str(path)) from None
+    header = _parse_json(metadata.get("charloom", ""), path)
+    if not isinstance(header, dict) or set(header) != {"format", "state", "sha256"}:
+        raise CheckpointError("not a charloom checkpoint", where=str(path))
+    if header["format"] != FORMAT:
+        raise CheckpointError(
+            f"format {header['format']!r} instead of {FORMAT}",
+            where=str(path),
+            remedy="It was written by another version of charloom; read it with that one.",
+        )
+    if header["sha256"] != _digest(arrays, header["state"]):
+        raise CheckpointError(
+            "the checksum does not match: the file is damaged", where=str(path), remedy="Restore it, or train again."
+        )
+    return arrays, header["state"]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON atomically."""
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises `CheckpointError` when it is missing or not JSON."""
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot be read ({error})", where=str(path)) from None
+    return _parse_json(text, path)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside ``path``, flush it to the disk, and rename it over ``path``.
+
+    Raises `CheckpointError` when that fails, on a full disk for example; the old file stands then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot be written ({error.strerror})",
+            where=str(path),
+            remedy="What was saved before still stands. Free some space or choose another folder with --runs.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest_of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """SHA-256 over names, types, shapes and bytes of ``arrays``, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], state: Any) -> str:
+    text = json.dumps(state, sort_keys=True, allow_nan=False)
+    return hashlib.sha256((digest_of_arrays(arrays) + text).encode()).hexdigest()
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CheckpointError(f"holds no valid JSON ({error})", where=str(path)) from None
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be opened."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

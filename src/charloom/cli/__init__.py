@@ -1,0 +1,64 @@
+"""The command line. The commands' own imports are late, so that `charloom --help` need not wait for torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from charloom.cli.console import explain, log
+from charloom.cli.data import describe
+from charloom.cli.generating import best, sample, score
+from charloom.cli.judging import evaluate, ladder, runs
+from charloom.cli.quickstart import quickstart
+from charloom.cli.training import find_lr, train
+from charloom.errors import CharloomError
+
+FAILURE = 1
+MISUSE = 2
+INTERRUPTED = 128 + signal.SIGINT
+
+app = App(
+    name="charloom",
+    help="Train small character-level language models on a text file, and generate more things like those in it.",
+    help_epilogue=(
+        "Commands that take a run use the latest one unless told otherwise. Results go to standard output, progress and"
+        " messages to standard error. Exit status: 0 done, 1 failure, 2 misuse, 130 interrupted."
+        " `--debug` with any command shows the traceback of an error."
+    ),
+    version_flags=["--version"],
+    help_format="rst",
+)
+for command in (quickstart, describe, train, find_lr, sample, best, score, evaluate, ladder, runs):
+    app.command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {message}")
+    try:
+        app(tokens, exit_on_error=False, print_error=True, result_action="return_none")
+        sys.stdout.flush()
+    except CycloptsError:
+        sys.exit(MISUSE)
+    except CharloomError as error:
+        if debug:
+            raise
+        explain(error)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        log("Interrupted.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output is gone, as with `| head`. Nothing is left to say, nor to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILURE)

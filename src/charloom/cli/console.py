@@ -1,0 +1,57 @@
+"""Where words go: results to standard output, progress and messages to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from charloom.errors import CharloomError
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def log(message: str) -> None:
+    """A message on standard error; rich markup is understood."""
+    err.print(message)
+
+
+def explain(error: CharloomError) -> None:
+    """An error as a person reads it: what, where, and what to do."""
+    place = f"{escape(error.where)}: " if error.where else ""
+    err.print(f"[bold red]Error:[/] {place}{escape(error.fact)}", soft_wrap=True)
+    if error.remedy:
+        err.print(escape(error.remedy), soft_wrap=True)
+
+
+def print_json(content: Any) -> None:
+    """JSON on standard output, in UTF-8 whatever the terminal's encoding."""
+    line(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def line(text: str) -> None:
+    """One line of plain text on standard output, in UTF-8, with no markup and no wrapping."""
+    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def table(title: str, columns: dict[str, str], rows: list[list[str]], caption: str | None = None) -> None:
+    """A table on standard output. ``columns`` maps each heading to its justification, `left` or `right`."""
+    drawn = Table(
+        title=escape(title), title_justify="left", title_style="bold", caption=caption, caption_justify="left"
+    )
+    for heading, justification in columns.items():
+        drawn.add_column(heading, justify="right" if justification == "right" else "left", no_wrap=True)
+    for row in rows:
+        drawn.add_row(*row)
+    out.print(drawn)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for a table; an infinite one as ∞."""
+    return "∞" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,164 @@
+"""`charloom sample`, `best` and `score`: what a run's model makes, and what it thinks of other text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich.markup import escape
+
+from charloom.cli.console import line, out, print_json
+from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
+from charloom.config import SamplingConfig
+from charloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from charloom.sampling import Sample
+    from charloom.text_model import Score
+
+Count = Annotated[int, Parameter(name=["--n", "-n"], help="How many.")]
+
+
+def sample(
+    run: RunName = None,
+    *,
+    n: Count = 20,
+    sampling: SamplingFlags = None,
+    novel: Annotated[bool, Switch, Parameter(help="Only items that are not in the training data.")] = False,
+    unique: Annotated[bool, Switch, Parameter(help="No item twice.")] = False,
+    format: Annotated[
+        Literal["text", "tsv", "json"],
+        Parameter(help="tsv: text (\\t, \\n, \\\\ escaped), natural-log probability, ended or cut."),
+    ] = "text",
+    json: Json = False,
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """Generate new items.
+
+    Examples::
+
+        charloom sample
+        charloom sample my-run -n 50 --temperature 0.8 --top-k 10 --prefix ma --novel --unique
+
+    The distribution of the next character is changed in this order: temperature, top-k, top-p, min-p. The
+    probability of an item is the one that the unchanged model gives it.
+
+    With --json: a list of text, log_probability, complete (false: cut at --max-length).
+    """
+    from charloom.runs import Run
+    from charloom.sampling import sample_filtered
+
+    _at_least_one(n)
+    opened = Run.open(run, runs)
+    model = opened.text_model()
+    known = opened.dataset().part("train").items if novel else None
+    samples = sample_filtered(model.samples(sampling or SamplingConfig()), n, known=known, unique=unique)
+    _print_samples(samples, "json" if json else format)
+
+
+def best(
+    run: RunName = None,
+    *,
+    n: Count = 20,
+    prefix: Annotated[str, Parameter(help="Text that every item starts with.")] = "",
+    max_length: Annotated[int, Parameter(help="Longest item, in characters.")] = 100,
+    json: Json = False,
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """List the most probable items of a model, exactly, most probable first.
+
+    Example::
+
+        charloom best -n 10 --prefix jo
+
+    With --json: a list of text, log_probability, complete.
+    """
+    from charloom.runs import Run
+
+    _at_least_one(n)
+    opened = Run.open(run, runs)
+    if opened.data.unit == "text":
+        raise ConfigError(
+            "a model of contiguous text has no most probable items: its text never ends", remedy="Use charloom sample."
+        )
+    found = opened.text_model().best(n, prefix=prefix, max_length=max_length)
+    if json:
+        print_json([item.to_json() for item in found])
+        return
+    for rank, item in enumerate(found, 1):
+        share = math.exp(item.log_probability)
+        line(f"{rank:>4}  {share:.3e}  one in {1 / max(share, 1e-300):>13,.0f}  {item.text}")
+
+
+def score(
+    *items: str,
+    data: Annotated[str | None, Parameter(help="Also score every line of this file (- for standard input).")] = None,
+    run: RunName = None,
+    json: Json = False,
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """Show how surprising a model finds items, character by character.
+
+    Examples::
+
+        charloom score emma xqzt
+        charloom score --data candidates.txt --json
+
+    An item is unusual when the model finds it more surprising per character than 95% of the dev items. Surprisal is
+    in nats: -ln of the probability of the character, given those before it.
+
+    With --json: a list of text, nats, nats_per_character, percentile, unusual, characters (character, nats, surprising;
+    the end of the item is the empty character).
+    """
+    from charloom.runs import Run
+
+    opened = Run.open(run, runs)
+    model = opened.text_model()
+    texts = [(item, f"item {position}") for position, item in enumerate(items, 1)]
+    if data is not None:
+        from charloom.corpus import load
+
+        corpus = load(dataclasses.replace(opened.data, data=data))
+        texts += [(item, corpus.place(position, 0)) for position, item in enumerate(corpus.items)]
+    if not texts:
+        raise ConfigError("nothing to score", remedy="Name items, or a file with --data.")
+    scores = [model.score(text, where=where) for text, where in texts]
+    if json:
+        print_json([one.to_json() for one in scores])
+        return
+    for one in scores:
+        _show_score(one)
+
+
+def _print_samples(samples: Iterator[Sample], format: str) -> None:
+    if format == "json":
+        print_json([one.to_json() for one in samples])
+        return
+    for one in samples:
+        if format == "text":
+            line(one.text)
+        else:
+            text = one.text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+            line(f"{text}\t{one.log_probability:.6f}\t{'ended' if one.complete else 'cut'}")
+
+
+def _show_score(score: Score) -> None:
+    percentile = "" if score.percentile is None else f", more surprising than {score.percentile:.0f}% of dev"
+    verdict = "  [bold red]unusual[/]" if score.unusual else ""
+    out.print(f"[bold]{escape(score.text)}[/]  {score.nats_per_character:.2f} nats/char{percentile}{verdict}")
+    width = max(len(character) or 3 for character, _ in score.characters) if score.characters else 1
+    for position, (character, nats) in enumerate(score.characters):
+        shown = escape({"": "end", " ": "␣", "\n": "↵"}.get(character, character))
+        bar = "█" * min(40, round(nats * 4)) if math.isfinite(nats) else "∞"
+        style = "red" if position in score.surprising else "cyan"
+        out.print(f"  {shown:<{width}}  {nats:6.2f} [{style}]{bar}[/]")
+
+
+def _at_least_one(n: int) -> None:
+    if n < 1:
+        raise ConfigError(f"-n {n} is below 1", remedy="Ask for at least one item.")

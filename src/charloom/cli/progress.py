@@ -1,0 +1,99 @@
+"""What is shown while a model trains, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from charloom.cli.console import err, log
+from charloom.observer import Measurement, Observer, Outcome, Step
+from charloom.training import Training
+
+REFRESH_SECONDS = 0.2
+
+
+class ProgressDisplay(Observer):
+    """A bar with loss, dev loss, speed and time left; where there is no terminal, a line per evaluation."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}  {task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+        self._dev = ""
+        self._shown_at = -math.inf
+        self._first_step = 0
+        self._started = 0.0
+
+    def started(self, training: Training) -> None:
+        """Show the bar."""
+        self._first_step, self._started = training.step, time.perf_counter()
+        self._bar.start()
+        self._task = self._bar.add_task(
+            self._title, total=training.config.steps, completed=training.step, loss="", speed=""
+        )
+
+    def stepped(self, training: Training, step: Step) -> None:
+        """Move the bar, a few times a second at most: reading the loss makes a GPU wait."""
+        now = time.perf_counter()
+        if self._bar.disable or now - self._shown_at < REFRESH_SECONDS:
+            return
+        self._shown_at = now
+        speed = (step.number - self._first_step) / (now - self._started)
+        self._bar.update(
+            self._task,
+            completed=step.number,
+            loss=f"loss {step.loss.item():.3f}{self._dev}",
+            speed=f"{speed:,.0f} steps/s",
+        )
+
+    def evaluated(self, training: Training, measurement: Measurement) -> None:
+        """Show the dev loss."""
+        self._dev = f", dev {measurement.dev_loss:.4f}"
+        if self._bar.disable:
+            best = " (best)" if measurement.best else ""
+            log(
+                f"{self._title}  step {measurement.step:,} of {training.config.steps:,}"
+                f"  train {measurement.train_loss:.4f}  dev {measurement.dev_loss:.4f}{best}"
+                f"  {measurement.seconds:.1f} s"
+            )
+
+    def ended(self, training: Training, outcome: Outcome) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+
+class StopOnSignal(Observer):
+    """The first Ctrl-C (or SIGTERM) lets the training end with a checkpoint; a second one ends it at once."""
+
+    def started(self, training: Training) -> None:
+        """Take over the signals."""
+
+        def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
+            log("Stopping after this step, with a checkpoint. Once more stops at once.")
+            training.request_stop()
+            self._restore()
+
+        self._before: dict[signal.Signals, Any] = {
+            number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def ended(self, training: Training, outcome: Outcome) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,58 @@
+"""`charloom quickstart`: the main job in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charloom.cli.console import out, table
+from charloom.cli.options import DataFlags, RunsFolder
+from charloom.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from charloom.text_model import TextModel
+
+TEMPERATURES = (0.5, 1.0, 2.0)
+NAMES = 20
+
+
+def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> None:
+    """Climb from a unigram to a neural network on the built-in names (or your own), and print new ones.
+
+    Examples::
+
+        charloom quickstart
+        charloom quickstart --data names.txt
+    """
+    from charloom.cli.judging import fit_rung, show_ladder
+    from charloom.ladder import climb
+    from charloom.runs import Run
+
+    data = data or DataConfig()
+    models = [ModelConfig(model="unigram"), ModelConfig(model="bigram"), ModelConfig(model="ngram:5"), ModelConfig()]
+    out.print(f"Four models of {'the built-in names' if data == DataConfig() else data.data}, each better informed:\n")
+    rungs = list(climb(models, data, TrainingConfig(), fit_rung, root=runs))
+    show_ladder(rungs)
+    lowest = min(rungs, key=lambda rung: rung.dev if rung.dev is not None else float("inf"))
+    out.print(f"\nNew ones, from the {lowest.model}; * stands in the training data. Low temperatures play safe:\n")
+    run = Run.open(lowest.run)
+    _show_samples(run.text_model(), frozenset(run.dataset().part("train").items))
+    elsewhere = "" if runs == Path("runs") else f" --runs {runs}"
+    out.print(f"\nThe runs lie in {runs}; the one that these came from is {run.name}. What to try next:\n")
+    for command, purpose in (
+        (f"charloom sample {run.name} --novel --unique --temperature 0.8{elsewhere}", "more, and only new ones"),
+        (f"charloom sample {run.name} --prefix ma{elsewhere}", "that start as you like"),
+        (f"charloom best {run.name}{elsewhere}", "the most probable ones of all"),
+        (f"charloom score maria xqzt --run {run.name}{elsewhere}", "what would be unusual, and where"),
+        ("charloom quickstart --data FILE", "the same on your own list"),
+    ):
+        out.print(f"  {command}  [dim]# {purpose}[/]", soft_wrap=True)
+
+
+def _show_samples(model: TextModel, known: frozenset[str]) -> None:
+    columns = []
+    for temperature in TEMPERATURES:
+        samples = model.sample(NAMES, temperature=temperature, max_length=SamplingConfig().max_length)
+        columns.append([f"{one.text}{' *' if one.text in known else ''}" for one in samples])
+    headings = {f"temperature {temperature}": "left" for temperature in TEMPERATURES}
+    table("", headings, [list(row) for row in zip(*columns, strict=True)])

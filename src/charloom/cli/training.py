@@ -1,0 +1,145 @@
+"""`charloom train` and `charloom find-lr`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from charloom.cli.console import line, log, number, out, print_json, table
+from charloom.cli.options import DataFlags, Json, ModelFlags, RunsFolder, Switch, TrainingFlags
+from charloom.config import DataConfig, ModelConfig, TrainingConfig
+from charloom.errors import ConfigError
+
+if TYPE_CHECKING:
+    from charloom.dataset import Dataset
+    from charloom.runs import Run
+
+INTERRUPTED = 130
+
+
+def train(
+    name: Annotated[str | None, Parameter(help="Name of the run. [default: after the data and the model]")] = None,
+    *,
+    data: DataFlags = None,
+    model: ModelFlags = None,
+    training: TrainingFlags = None,
+    resume: Annotated[bool, Switch, Parameter(help="Go on with the named or the latest run.")] = False,
+    runs: RunsFolder = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Train (or count) a model and keep it in a run folder.
+
+    Examples::
+
+        charloom train --data names.txt
+        charloom train shallow --data names.txt --model mlp --hidden 300 --steps 50000
+        charloom train --model ngram:5
+        charloom train --resume shallow
+
+    With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
+    targets, items; dev also for items seen and unseen in training), weights_sha256, reference.
+    """
+    from charloom.dataset import Dataset
+    from charloom.runs import Run
+
+    if resume:
+        if data or model or training:
+            raise ConfigError(
+                "--resume takes its settings from the run", remedy="Leave the data, model and training flags out."
+            )
+        run = Run.open(name, runs)
+        dataset = run.dataset()
+    else:
+        model = model or ModelConfig()
+        if model.counted and training:
+            raise ConfigError(
+                f"training flags do not apply to {model.model}", remedy="A counted model is counted in one pass."
+            )
+        dataset = Dataset.load(data or DataConfig())
+        dataset.encoded("dev")  # Before a folder is made: data that cannot be split leaves none behind.
+        run = Run.create(dataset, model, None if model.counted else training or TrainingConfig(), root=runs, name=name)
+    result = fit_with_progress(run, dataset, resume=resume)
+    if json:
+        print_json(result)
+    else:
+        _show_result(run, dataset, result)
+
+
+def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False) -> dict[str, Any]:
+    """Fit a run with its progress shown; an interrupted one exits with a hint how to go on."""
+    from charloom.fitting import fit_run
+
+    if run.model.counted:
+        observers = []
+    else:
+        from charloom.cli.progress import ProgressDisplay, StopOnSignal
+
+        observers = [ProgressDisplay(run.name), StopOnSignal()]
+    result = fit_run(run, dataset, observers, resume=resume)
+    if result is None:
+        elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {run.folder.parent}"
+        log(f"Stopped. Go on with: charloom train --resume {run.name}{elsewhere}")
+        raise SystemExit(INTERRUPTED)
+    return result
+
+
+def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
+    dev = result["dev"]
+    steps = f"{result['steps']:,} steps, " if result["steps"] else ""
+    rows = [["train", *_loss_cells(result["train"])], ["dev", *_loss_cells(dev["loss"])]]
+    rows += [[f"  {part}", *_loss_cells(dev[part])] for part in ("seen", "unseen") if dev[part]]
+    columns = {"": "left", "nats/char": "right", "bits/char": "right", "perplexity": "right", "items": "right"}
+    table(f"{run.model.model} on {dataset.corpus.name} ({run.data.protocol} protocol)", columns, rows)
+    out.print(f"{result['parameters']:,} parameters, {steps}{result['seconds']:.1f} s, {result['outcome']}")
+    out.print(f"weights sha256 {result['weights_sha256'][:16]}", highlight=False)
+    line(f"{run.folder}")
+    out.print("Next: charloom sample, charloom best, charloom score ITEM", style="dim")
+
+
+def _loss_cells(loss: dict[str, Any]) -> list[str]:
+    return [number(loss["nats"]), number(loss["bits"]), number(loss["perplexity"], 2), f"{loss['items']:,}"]
+
+
+def find_lr(
+    *,
+    data: DataFlags = None,
+    model: ModelFlags = None,
+    training: TrainingFlags = None,
+    lowest: Annotated[float, Parameter(help="Learning rate of the first step.")] = 1e-5,
+    highest: Annotated[float, Parameter(help="Learning rate of the last step.")] = 10.0,
+    trial_steps: Annotated[int, Parameter(help="Steps from the lowest to the highest rate.")] = 400,
+    svg: Annotated[Path | None, Parameter(help="Also draw the plot into this SVG file.")] = None,
+    json: Json = False,
+) -> None:
+    """Find a learning rate: raise it step by step, watch the loss, stop where it explodes (Smith 2017).
+
+    Example::
+
+        charloom find-lr --data names.txt --model mlp --optimizer sgd
+
+    With --json: suggestion, lowest, learning_rates, losses (smoothed, nats/char).
+    """
+    from charloom.cli.drawing import plot, to_svg
+    from charloom.dataset import Dataset
+    from charloom.learning_rate import find_learning_rate
+
+    model = model or ModelConfig()
+    if model.counted:
+        raise ConfigError(f"{model.model} is counted and has no learning rate", remedy="Try --model mlp.")
+    dataset = Dataset.load(data or DataConfig())
+    found = find_learning_rate(
+        dataset, model, training or TrainingConfig(), lowest=lowest, highest=highest, steps=trial_steps
+    )
+    labels: Any = {"mark": found.suggestion, "x": "learning rate", "y": "loss, nats/char"}
+    if svg:
+        svg.write_text(to_svg(found.learning_rates, found.losses, **labels), encoding="utf-8")
+        log(f"Wrote {svg}")
+    if json:
+        print_json(found.to_json())
+        return
+    plot(found.learning_rates, found.losses, **labels)
+    out.print(
+        f"Suggested: [bold]--learning-rate {found.suggestion:.2g}[/], half of where the loss was lowest."
+    )

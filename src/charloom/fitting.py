@@ -1,0 +1,187 @@
+"""A model meets its data: counted or trained, in memory or in a run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from charloom import models
+from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_checkpoint, write_json
+from charloom.config import ModelConfig, TrainingConfig
+from charloom.contexts import Contexts
+from charloom.dataset import Dataset
+from charloom.errors import CheckpointError, RunError
+from charloom.evaluation import mean_loss
+from charloom.observer import Observer
+from charloom.runs import Run, environment
+from charloom.text_model import Reference, TextModel
+
+if TYPE_CHECKING:
+    from charloom.models import CountedModel
+    from charloom.observer import Measurement
+    from charloom.training import Training
+
+
+class EnvironmentWarning(UserWarning):
+    """A run goes on under other conditions than it began under, so that bit-exactness is not promised."""
+
+
+def fit(
+    dataset: Dataset,
+    model: ModelConfig,
+    training: TrainingConfig | None = None,
+    observers: Sequence[Observer] = (),
+) -> TextModel:
+    """A model of the data, in memory: a counted one, or a neural one with the weights of its lowest dev loss."""
+    if model.counted:
+        return text_model(model, count(model, dataset), dataset)
+    loop = start_training(dataset, model, training or TrainingConfig())
+    loop.run(observers)
+    loop.load_best()
+    return text_model(model, loop.model, dataset)
+
+
+def fit_run(
+    run: Run, dataset: Dataset, observers: Sequence[Observer] = (), *, resume: bool = False
+) -> dict[str, Any] | None:
+    """Fit a run's model, write everything down in its folder, and return its result.
+
+    An interrupted training returns ``None``. With ``resume`` it goes on from its last checkpoint, bit-exactly for the
+    same versions, thread count and device; an `EnvironmentWarning` says when these differ.
+
+    Raises `RunError` for a run that is finished already.
+    """
+    if run.finished:
+        raise RunError("the run is finished", where=str(run.folder), remedy="Train a new one.")
+    if run.model.counted:
+        started = time.perf_counter()
+        counted = count(run.model, dataset)
+        seconds = time.perf_counter() - started
+        save_checkpoint(run.best_path, counted.arrays(), {"step": None, "dev_loss": None})
+        return _conclude(run, dataset, text_model(run.model, counted, dataset), counted.arrays(), seconds, "counted")
+    assert run.training is not None
+    training = start_training(dataset, run.model, run.training)
+    if resume:
+        _restore(run, training)
+    outcome = training.run([_RunWriter(run), *observers])
+    if outcome == "interrupted":
+        return None
+    training.load_best()
+    fitted = text_model(run.model, training.model, dataset)
+    return _conclude(run, dataset, fitted, training.best_arrays, training.seconds, outcome, training.step)
+
+
+def count(config: ModelConfig, dataset: Dataset) -> CountedModel:
+    """A counted model of the training part."""
+    contexts, targets = Contexts(dataset.encoded("train"), config.reach).all_rows()
+    family = models.counted_family(config.family)
+    return family.fit(contexts, targets, len(dataset.vocabulary), **config.options())
+
+
+def start_training(dataset: Dataset, model: ModelConfig, config: TrainingConfig) -> Training:
+    """A training of a fresh model, at step 0."""
+    from charloom.training import Training
+
+    fresh = models.build_neural(
+        model.family, vocabulary_size=len(dataset.vocabulary), seed=config.seed, **model.options()
+    )
+    return Training(fresh, dataset.encoded("train"), dataset.encoded("dev"), config)
+
+
+def text_model(config: ModelConfig, model: models.LanguageModel, dataset: Dataset) -> TextModel:
+    """A fitted model with the vocabulary and the dev part of its data set as reference."""
+    return TextModel(
+        config.resolved(), model, dataset.vocabulary, dataset.corpus.unit, Reference.measure(model, dataset)
+    )
+
+
+def _conclude(
+    run: Run,
+    dataset: Dataset,
+    fitted: TextModel,
+    arrays: Arrays,
+    seconds: float,
+    outcome: str,
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """Measure the model that came out and write ``result.json``: the last file of a finished run."""
+    assert fitted.reference is not None
+    result = {
+        "run": run.name,
+        "model": run.model.model,
+        "protocol": run.data.protocol,
+        "outcome": outcome,
+        "steps": steps,
+        "parameters": fitted.model.parameter_count(),
+        "seconds": seconds,
+        "train": mean_loss(fitted.model, dataset.encoded("train")).to_json(),
+        "dev": fitted.evaluate(dataset, "dev").to_json(),
+        "weights_sha256": digest_of_arrays(arrays),
+        "reference": asdict(fitted.reference),
+    }
+    write_json(run.folder / "result.json", result)
+    return result
+
+
+def _restore(run: Run, training: Training) -> None:
+    """Go back to the last checkpoint, and cut the history to what it held then."""
+    history_bytes = 0
+    if run.last_path.exists():
+        arrays, state = load_checkpoint(run.last_path)
+        if not isinstance(state, dict) or set(state) != {"progress", "history_bytes", "environment"}:
+            raise CheckpointError("not a training state", where=str(run.last_path))
+        training.restore(arrays, state["progress"])
+        history_bytes = int(state["history_bytes"])
+        _warn_of_changes(state["environment"], environment(training.config.threads, str(training.device)))
+    if run.history_path.exists():
+        os.truncate(run.history_path, history_bytes)
+
+
+def _warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        warnings.warn(
+            f"other conditions than before ({', '.join(changed)}): the same result to the bit is not promised",
+            EnvironmentWarning,
+            stacklevel=3,
+        )
+
+
+class _RunWriter(Observer):
+    """Writes a run's files as its training goes on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def evaluated(self, training: Training, measurement: Measurement) -> None:
+        with open(self._run.history_path, "ab") as history:
+            history.write((json.dumps(asdict(measurement)) + "\n").encode())
+            history.flush()
+            os.fsync(history.fileno())
+        if measurement.best:
+            self._save_best(training)
+
+    def checkpoint_due(self, training: Training) -> None:
+        if not self._run.best_path.exists():
+            self._save_best(training)
+        arrays, progress = training.state()
+        history = self._run.history_path
+        state = {
+            "progress": progress,
+            "history_bytes": history.stat().st_size if history.exists() else 0,
+            "environment": environment(training.config.threads, str(training.device)),
+        }
+        save_checkpoint(self._run.last_path, arrays, state)
+
+    def _save_best(self, training: Training) -> None:
+        measured = training.best_step > 0
+        state = {
+            "step": training.best_step if measured else training.step,
+            "dev_loss": training.best_loss if measured else None,
+        }
+        save_checkpoint(self._run.best_path, training.best_arrays, state)

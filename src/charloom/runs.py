@@ -1,0 +1,277 @@
+"""Run folders: what was trained, on what, how it went, and the weights.
+
+runs/NAME/
+  config.json         data, model and training settings, the data's checksum, the versions used
+  vocabulary.json     the characters
+  history.jsonl       one line per evaluation
+  best.safetensors    the weights (or counts) to use
+  last.safetensors    weights, optimizer and random state to resume from (neural models)
+  result.json         what came out: losses, parameters, seconds, checksum of the weights
+  data.txt            the items, where they came from standard input
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import platform
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from charloom import models
+from charloom.checkpoint import load_checkpoint, read_json, write_atomically, write_json
+from charloom.config import DataConfig, ModelConfig, TrainingConfig
+from charloom.dataset import Dataset
+from charloom.errors import CheckpointError, ConfigError, RunError
+from charloom.text_model import Reference, TextModel
+from charloom.vocabulary import Vocabulary
+
+FORMAT = 1
+RUNS = Path("runs")
+Config = TypeVar("Config", DataConfig, ModelConfig, TrainingConfig)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    folder: Path
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig | None
+    data_sha256: str
+    environment: dict[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        dataset: Dataset,
+        model: ModelConfig,
+        training: TrainingConfig | None,
+        *,
+        root: Path = RUNS,
+        name: str | None = None,
+    ) -> Run:
+        """A new folder below ``root``, named ``name`` or after the data and the model.
+
+        Raises `RunError` when ``name`` is taken, and `ConfigError` when it is no file name.
+        """
+        folder = _new_folder(root, name, f"{dataset.corpus.name}-{model.model.replace(':', '')}")
+        data = dataset.config
+        if data.data == "-":
+            copy = folder / "data.txt"
+            write_atomically(copy, "\n".join(dataset.corpus.items).encode())
+            data = dataclasses.replace(data, data=str(copy.resolve()))
+        elif Path(data.data).exists():
+            data = dataclasses.replace(data, data=str(Path(data.data).resolve()))
+        conditions = environment()
+        run = cls(folder, data, model.resolved(), training, dataset.corpus.sha256, conditions)
+        write_json(folder / "vocabulary.json", dataset.vocabulary.to_json())
+        write_json(
+            folder / "config.json",
+            {
+                "format": FORMAT,
+                "data": dataclasses.asdict(run.data),
+                "model": dataclasses.asdict(run.model),
+                "training": dataclasses.asdict(training) if training else None,
+                "data_sha256": run.data_sha256,
+                "environment": conditions,
+            },
+        )
+        return run
+
+    @classmethod
+    def open(cls, name: str | None = None, root: Path = RUNS) -> Run:
+        """The run called ``name`` (below ``root``, or a path), or the latest one.
+
+        Raises `RunError` when there is none, and `CheckpointError` when its files are damaged.
+        """
+        folder = _find(name, root)
+        config = read_json(folder / "config.json")
+        keys = {"format", "data", "model", "training", "data_sha256", "environment"}
+        if not isinstance(config, dict) or set(config) != keys:
+            raise CheckpointError("not the configuration of a run", where=str(folder / "config.json"))
+        if config["format"] != FORMAT:
+            raise CheckpointError(f"run format {config['format']!r} instead of {FORMAT}", where=str(folder))
+        try:
+            return cls(
+                folder,
+                from_json(DataConfig, config["data"]),
+                from_json(ModelConfig, config["model"]),
+                None if config["training"] is None else from_json(TrainingConfig, config["training"]),
+                str(config["data_sha256"]),
+                dict(config["environment"]),
+            )
+        except (ConfigError, TypeError, ValueError) as error:
+            raise CheckpointError(str(error), where=str(folder / "config.json")) from None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def best_path(self) -> Path:
+        """The weights to use."""
+        return self.folder / "best.safetensors"
+
+    @property
+    def last_path(self) -> Path:
+        """The state to resume from."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def history_path(self) -> Path:
+        """One JSON line per evaluation."""
+        return self.folder / "history.jsonl"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has a result."""
+        return (self.folder / "result.json").exists()
+
+    def dataset(self) -> Dataset:
+        """The data that the run was made on. Raises `RunError` when it has changed or is gone."""
+        if self.data.data.startswith("/") and not Path(self.data.data).exists():
+            raise RunError(
+                f"its data, {self.data.data}, is not there", where=str(self.folder), remedy="Put the file back."
+            )
+        dataset = Dataset.load(self.data, self.vocabulary())
+        if dataset.corpus.sha256 != self.data_sha256:
+            raise RunError(
+                f"its data, {self.data.data}, has changed since the run was made",
+                where=str(self.folder),
+                remedy="Put the old file back, or train anew.",
+            )
+        return dataset
+
+    def vocabulary(self) -> Vocabulary:
+        """The run's vocabulary."""
+        return Vocabulary.from_json(read_json(self.folder / "vocabulary.json"))
+
+    def result(self) -> dict[str, Any]:
+        """What came out. Raises `RunError` while the run is unfinished."""
+        if not self.finished:
+            raise RunError(
+                "the run is unfinished", where=str(self.folder), remedy="Go on with: charloom train --resume"
+            )
+        result: dict[str, Any] = read_json(self.folder / "result.json")
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """``run``, ``model``, ``data``, ``protocol``, ``finished``, and, once finished, ``dev`` and ``parameters``."""
+        result = self.result() if self.finished else None
+        return {
+            "run": self.name,
+            "model": self.model.model,
+            "data": self.data.data,
+            "protocol": self.data.protocol,
+            "finished": self.finished,
+            "dev": result["dev"]["loss"]["nats"] if result else None,
+            "parameters": result["parameters"] if result else None,
+        }
+
+    def text_model(self) -> TextModel:
+        """The run's best weights, ready to sample and score."""
+        if not self.best_path.exists():
+            raise RunError(
+                "the run has no weights yet", where=str(self.folder), remedy="Train it to a checkpoint first."
+            )
+        arrays, _ = load_checkpoint(self.best_path)
+        vocabulary = self.vocabulary()
+        if self.model.counted:
+            family = models.counted_family(self.model.family)
+            model: Any = family.from_arrays(arrays, len(vocabulary), **self.model.options())
+        else:
+            from charloom.training import load_arrays
+
+            model = models.build_neural(
+                self.model.family, vocabulary_size=len(vocabulary), seed=0, **self.model.options()
+            )
+            load_arrays(model, arrays)
+            model.eval()
+        reference = self.result()["reference"] if self.finished else None
+        return TextModel(self.model, model, vocabulary, self.data.unit, Reference(**reference) if reference else None)
+
+
+def all_runs(root: Path = RUNS) -> list[Run]:
+    """Every run below ``root``, the one written to last first."""
+    folders = sorted(_all(root), key=_last_written, reverse=True)
+    return [Run.open(str(folder), root) for folder in folders]
+
+
+def from_json(kind: type[Config], content: Any) -> Config:
+    """A configuration from its JSON object. Raises `TypeError` or `ConfigError` for a foreign or mistyped one."""
+    hints = get_type_hints(kind)
+    if not isinstance(content, dict) or set(content) != set(hints):
+        raise TypeError(f"the fields of {kind.__name__} are {', '.join(hints)}")
+    for name, value in content.items():
+        if not _is_of_type(value, hints[name]):
+            raise TypeError(f"{name} is {value!r}")
+    return kind(**content)
+
+
+def _is_of_type(value: Any, hint: Any) -> bool:
+    """Whether a JSON value fits the hint of a field: str, int, float, bool, None, a literal or a union of these."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_is_of_type(value, member) for member in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def environment(threads: int | None = None, device: str | None = None) -> dict[str, Any]:
+    """The versions and conditions under which bit-exactness holds."""
+    versions = {name: version(name) for name in ("telltales", "torch", "numpy")}
+    return {"python": platform.python_version(), **versions, "threads": threads, "device": device}
+
+
+def _find(name: str | None, root: Path) -> Path:
+    if name is not None:
+        for folder in (root / name, Path(name)):
+            if (folder / "config.json").is_file():
+                return folder
+        known = ", ".join(sorted(folder.name for folder in _all(root))) or "none yet"
+        raise RunError(f"there is no run {name!r}", where=str(root), remedy=f"Runs here: {known}.")
+    folders = _all(root)
+    if not folders:
+        raise RunError("there are no runs yet", where=str(root), remedy="Make one with: charloom train")
+    return max(folders, key=_last_written)
+
+
+def _all(root: Path) -> list[Path]:
+    return [path.parent for path in root.glob("*/config.json")]
+
+
+def _last_written(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in folder.iterdir())
+
+
+def _new_folder(root: Path, name: str | None, stem: str) -> Path:
+    """Make the folder, so that two runs that start at once do not share one."""
+    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\0]", name)):
+        raise ConfigError(f"{name!r} cannot name a run", remedy="Use letters, digits, - and _.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            (root / name).mkdir()
+            return root / name
+        for number in itertools.count(1):
+            folder = root / f"{stem}-{number}"
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except FileExistsError:
+        raise RunError(
+            f"there is a run {name!r} already", where=str(root), remedy="Choose another --name, or --resume it."
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot make a run folder ({error.strerror})", where=str(root), remedy="Try --runs.") from None
+    raise AssertionError("unreachable")
