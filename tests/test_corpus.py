@@ -125,7 +125,7 @@ BINARY_REMEDY = "Give a text file; this looks like a binary one."
 NASTY = [
     (b"", "names.txt: is empty\nGive text with at least one item, one a line."),
     (b"\xef\xbb\xbf", "names.txt: is empty\nGive text with at least one item, one a line."),
-    (b"\n \r\n\t\n", "names.txt: all 3 lines are blank\nGive text with at least one item, one a line."),
+    (b"\n \r\n\t\n", "names.txt: holds only blank lines (3)\nGive text with at least one item, one a line."),
     (
         b"anna\nbo\0b\n",
         f"names.txt, line 2, character 3: holds the control character U+0000 control\n{BINARY_REMEDY}",
@@ -210,7 +210,13 @@ class TestNastyFiles:
     def test_wide_encodings(self, file: Callable[..., str], content: bytes, message: str) -> None:
         assert str(error_of(file(content))) == message
 
-    @pytest.mark.parametrize(("content", "message"), [case for case in NASTY if b"line " in case[1].encode()])
+    def test_a_byte_order_mark_stands_at_the_start(
+        self, file: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(decoding, "CHUNK", 8)
+        assert "UTF-16" not in error_of(file(b"abcdefgh\xff\xfe")).fact
+
+    @pytest.mark.parametrize(("content", "message"), [case for case in NASTY if ", line " in case[1]])
     def test_text_has_the_same_errors(self, file: Callable[..., str], content: bytes, message: str) -> None:
         assert str(error_of(file(content), unit="text")) == message
 
@@ -405,7 +411,7 @@ class TestFromItems:
                 Corpus.from_items(["fine", item, "fine"])
             assert str(caught.value).splitlines()[0] == message
 
-    @pytest.mark.parametrize(("items", "fact"), [([], "is empty"), (["", " "], "all 2 items are blank")])
+    @pytest.mark.parametrize(("items", "fact"), [([], "is empty"), (["", " "], r"holds only blank items \(2\)")])
     def test_nothing(self, items: list[str], fact: str) -> None:
         with pytest.raises(DataError, match=f"^items: {fact}"):
             Corpus.from_items(items)

@@ -81,7 +81,7 @@ class TestFields:
         assert found.splits["unique"] is None
         assert found.splits["classic"] is not None
         assert found.problems == {
-            "unique": "1 distinct items cannot be split into train, dev and test. Give at least 6."
+            "unique": "too few distinct items to split into train, dev and test: 1. Give at least 6."
         }
 
     def test_text(self) -> None:

@@ -46,7 +46,10 @@ def test_large_logits_stay_finite(dtype):
 
 
 def test_the_impossible_stays_impossible():
-    assert_allclose(log_softmax(np.array([[-np.inf, 2, 2], [5, -np.inf, -np.inf]])), [[-np.inf, *[-math.log(2)] * 2], [0, -np.inf, -np.inf]])
+    assert_allclose(
+        log_softmax(np.array([[-np.inf, 2, 2], [5, -np.inf, -np.inf]])),
+        [[-np.inf, *[-math.log(2)] * 2], [0, -np.inf, -np.inf]],
+    )
 
 
 def test_what_was_given_is_left_alone():

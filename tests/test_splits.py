@@ -73,7 +73,9 @@ class TestLines:
         distinct = list(dict.fromkeys(items))
         corpus = Corpus.from_items(items)
         if len(distinct) < 6:
-            with pytest.raises(DataError, match=f"{len(distinct)} distinct items cannot be split"):
+            with pytest.raises(
+                DataError, match=f"too few distinct items to split into train, dev and test: {len(distinct)}"
+            ):
                 split(corpus, "unique", seed)
             return
         splits = split(corpus, "unique", seed)
@@ -87,7 +89,7 @@ class TestLines:
     def test_too_few(self, n: int) -> None:
         with pytest.raises(DataError) as caught:
             split(Corpus.from_items(map(str, range(n))), "classic", 42)
-        expected = f"items: {n} items cannot be split into train, dev and test\nGive at least 6."
+        expected = f"items: too few items to split into train, dev and test: {n}\nGive at least 6."
         assert str(caught.value) == expected
 
     def test_places(self) -> None:
@@ -111,7 +113,7 @@ class TestText:
         assert splits.train.place(0, 8) == "items, line 1, character 9"
 
     def test_too_few(self) -> None:
-        with pytest.raises(DataError, match=r"^items: 5 characters cannot be split"):
+        with pytest.raises(DataError, match=r"^items: too few characters to split into train, dev and test: 5"):
             split(Corpus.from_items(["abcde"], config=self.CONFIG), "classic", 42)
         splits = split(Corpus.from_items(["abcdef"], config=self.CONFIG), "classic", 42)
         assert [part.items[0] for part in (splits.train, splits.dev, splits.test)] == ["abcd", "e", "f"]

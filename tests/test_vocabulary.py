@@ -65,6 +65,13 @@ class TestIds:
         assert "a" in vocabulary
         assert all(other not in vocabulary for other in ("c", "ab", "", 1))
 
+    def test_no_other_code_point_has_an_id(self) -> None:
+        vocabulary = Vocabulary("bж")
+        for code in range(0x1000):
+            if chr(code) not in "bж":
+                with pytest.raises(UnknownCharacterError):
+                    vocabulary.encode(chr(code))
+
     def test_types(self) -> None:
         vocabulary = Vocabulary("ab")
         assert vocabulary.encode("a").dtype == np.int32
@@ -199,6 +206,11 @@ class TestMessages:
             "Its lower-case form is known: write that, or read the data with --case lower."
         )
 
+    def test_remedy_suggests_no_unknown_form(self) -> None:
+        with pytest.raises(UnknownCharacterError) as caught:
+            Vocabulary("abc").encode("D")
+        assert caught.value.remedy == "Use only the 3 known characters: abc"
+
     def test_lone_surrogates_are_unknown_characters(self) -> None:
         with pytest.raises(UnknownCharacterError, match=r"^text, character 2: U\+D83D lone surrogate is not in"):
             Vocabulary("a").encode("a\ud83d")
@@ -206,7 +218,7 @@ class TestMessages:
     def test_large_vocabularies_are_not_listed_whole(self) -> None:
         with pytest.raises(UnknownCharacterError) as caught:
             Vocabulary("".join(map(chr, range(0x4E00, 0x4E00 + 100)))).encode("a")
-        assert str(caught.value.remedy).endswith("乸乹乺乻 and 40 more")
+        assert str(caught.value.remedy).endswith("丹为主 and 40 more")
 
 
 class TestJson:

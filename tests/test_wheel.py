@@ -116,9 +116,9 @@ def with_charloom(tmp_path_factory: pytest.TempPathFactory, wheel: Path, facts: 
     return Elsewhere(tmp_path_factory.mktemp("with-charloom"), wheel, requirements(facts, "charloom"))
 
 
-def test_telltales_needs_torch_and_numpy_only(without_extras: Elsewhere) -> None:
+def test_telltales_needs_torch_and_numpy_only(without_extras: Elsewhere, facts: Message) -> None:
     ended = without_extras.run("-c", "import telltales, torch, numpy; print(telltales.__file__, telltales.__version__)")
-    assert ended.stdout == f"{without_extras.installed}/telltales/__init__.py 0.1.0\n", ended.stderr
+    assert ended.stdout == f"{without_extras.installed}/telltales/__init__.py {facts['Version']}\n", ended.stderr
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["charloom", "python -m charloom"])

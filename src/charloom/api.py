@@ -21,12 +21,14 @@ _TRAINING_SETTINGS = {field.name for field in dataclasses.fields(TrainingConfig)
 def load_data(data: str | Iterable[str] = BUILTIN_DATA, **settings: Any) -> Dataset:
     """A data set from a file name, the built-in names, or any iterable of items.
 
-    ``settings`` are those of `DataConfig`. Raises `DataError` for text that cannot be read.
+    ``settings`` are those of `DataConfig`. Raises `DataError` for text that cannot be read. A run made on an iterable
+    keeps a copy of the items, as it does of standard input.
     """
     if isinstance(data, str):
         return Dataset.load(DataConfig(data=data, **settings))
-    corpus = Corpus.from_items(data, name="items")
-    return Dataset(DataConfig(**settings), corpus, Vocabulary.from_items(corpus.items))
+    config = DataConfig(data="-", **settings)
+    corpus = Corpus.from_items(data, config=config)
+    return Dataset(config, corpus, Vocabulary.from_items(corpus.items))
 
 
 def train(data: Dataset, model: str = "mlp", **settings: Any) -> TextModel:

@@ -13,8 +13,8 @@ def code_point(character: str) -> str:
 
 
 def character_name(character: str) -> str:
-    """``LATIN CAPITAL LETTER A`` for ``A``; what kind it is, in small letters, where Unicode gives it no name."""
-    return unicodedata.name(character, "") or _KINDS[unicodedata.category(character)]
+    """``LATIN CAPITAL LETTER A`` for ``A``; what kind it is, in small letters, where it has no name."""
+    return unicodedata.name(character, "") or _KINDS.get(unicodedata.category(character), "unnamed")
 
 
 def identify(character: str) -> str:

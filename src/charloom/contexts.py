@@ -62,8 +62,6 @@ def distinct_contexts(
 ) -> tuple[Int[np.ndarray, "distinct context"], Int[np.ndarray, " rows"]]:
     """The distinct contexts, and for each row which of them it is; ``np.bincount`` of the latter counts them."""
     length = contexts.shape[1]
-    if length == 0:
-        return contexts[:1], np.zeros(len(contexts), dtype=np.intp)
     if vocabulary_size**length >= 1 << 63:
         distinct, which = np.unique(contexts, axis=0, return_inverse=True)
         return distinct, which.reshape(-1)

@@ -68,7 +68,7 @@ class Corpus:
         Raises `DataError` that names the item for a control character, a lone surrogate, an over-long item, or (unit
         `line`) one of several lines.
         """
-        config = config or DataConfig()
+        config = config or DataConfig(data="-")
         if isinstance(items, str):
             raise DataError("the items are one string", where=name, remedy="Give a list of strings.")
         if config.unit == "line":
@@ -114,6 +114,15 @@ def load(config: DataConfig) -> Corpus:
         return _of_pieces(pieces, "stdin" if source == "-" else _stem(source), config)
 
 
+def normalized(text: str, config: DataConfig) -> str:
+    """Text in the composition and case that ``config`` asks for; the built-in names are always lower-case."""
+    text = _composed(text, config)
+    case = "lower" if config.data == BUILTIN_DATA else config.case
+    if case == "keep":
+        return text
+    return _composed(text.lower() if case == "lower" else text.casefold(), config)
+
+
 def _of_pieces(pieces: Iterable[str], name: str, config: DataConfig) -> Corpus:
     if config.unit == "text":
         return _of_text(pieces, name, config.data, config)
@@ -121,7 +130,7 @@ def _of_pieces(pieces: Iterable[str], name: str, config: DataConfig) -> Corpus:
 
 
 def _of_text(pieces: Iterable[str], name: str, source: str, config: DataConfig) -> Corpus:
-    text = _normalized("".join(pieces), config)
+    text = normalized("".join(pieces), config)
     lines = text.count("\n") + (not text.endswith("\n"))
     if not text or text.isspace():
         raise _empty(source, lines if text else 0, "line")
@@ -171,9 +180,9 @@ class _LineReader:
     def _lines(self, text: str) -> list[str]:
         lines = text.split("\n")
         self._check_lengths(lines)
-        normalized = _normalized(text, self._config)
-        if normalized is not text:
-            lines = normalized.split("\n")
+        treated = normalized(text, self._config)
+        if treated is not text:
+            lines = treated.split("\n")
             self._check_lengths(lines)
         self.read += len(lines)
         return lines
@@ -205,13 +214,6 @@ def _length_of_line(start: str, rest: Iterator[str]) -> str:
     except DataError:  # What is wrong further on comes second.
         return f"at least {length:,}"
     return f"{length:,}"
-
-
-def _normalized(text: str, config: DataConfig) -> str:
-    text = _composed(text, config)
-    if config.case == "keep":
-        return text
-    return _composed(text.lower() if config.case == "lower" else text.casefold(), config)
 
 
 def _composed(text: str, config: DataConfig) -> str:
@@ -246,7 +248,7 @@ def _check_item(item: object, where: str, *, one_line: bool = False) -> None:
 
 
 def _empty(source: str, lines: int, word: str) -> DataError:
-    fact = f"all {lines:,} {word}s are blank" if lines else "is empty"
+    fact = f"holds only blank {word}s ({lines:,})" if lines else "is empty"
     return DataError(fact, where=shown_source(source), remedy="Give text with at least one item, one a line.")
 
 

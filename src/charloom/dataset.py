@@ -50,6 +50,6 @@ class Dataset:
             self._encoded[name] = self.vocabulary.encode_items(
                 part.items,
                 unit=self.corpus.unit,
-                place=lambda item, character: self.corpus.place(part.indices[item], character),
+                place=part.place,
             )
         return self._encoded[name]

@@ -76,9 +76,8 @@ def target_losses(model: LanguageModel, encoded: Encoded) -> Float[np.ndarray, "
 
 def item_losses(model: LanguageModel, encoded: Encoded) -> Float[np.ndarray, " items"]:
     """Mean nats per character of every item, its end marker counted as a character."""
-    means: Float[np.ndarray, " items"] = np.add.reduceat(target_losses(model, encoded), encoded.starts) / _lengths(
-        encoded
-    )
+    sums = np.add.reduceat(target_losses(model, encoded), encoded.starts)
+    means: Float[np.ndarray, " items"] = sums / _lengths(encoded)
     return means
 
 

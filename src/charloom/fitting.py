@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charloom import models
@@ -15,10 +16,10 @@ from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.contexts import Contexts
 from charloom.dataset import Dataset
-from charloom.errors import CheckpointError, RunError
+from charloom.errors import CheckpointError, ConfigError, RunError
 from charloom.evaluation import mean_loss
 from charloom.observer import Observer
-from charloom.runs import Run, environment
+from charloom.runs import RUNS, Run, environment
 from charloom.text_model import Reference, TextModel
 
 if TYPE_CHECKING:
@@ -44,6 +45,30 @@ def fit(
     loop.run(observers)
     loop.load_best()
     return text_model(model, loop.model, dataset)
+
+
+def create_run(
+    dataset: Dataset,
+    model: ModelConfig,
+    training: TrainingConfig | None,
+    *,
+    root: Path = RUNS,
+    name: str | None = None,
+) -> Run:
+    """A run folder for a fit that can begin: what is refused leaves no folder behind.
+
+    A neural model without ``training`` gets the default one. Raises `ConfigError` for training settings that do not
+    apply to the model or to this machine, `DataError` for data that cannot be split, and what `Run.create` raises.
+    """
+    if model.counted and training:
+        raise ConfigError(
+            f"training flags do not apply to {model.model}", remedy="A counted model is counted in one pass."
+        )
+    dataset.encoded("dev")
+    if not model.counted:
+        training = training or TrainingConfig()
+        start_training(dataset, model, training)
+    return Run.create(dataset, model, training, root=root, name=name)
 
 
 def fit_run(
@@ -95,9 +120,7 @@ def start_training(dataset: Dataset, model: ModelConfig, config: TrainingConfig)
 
 def text_model(config: ModelConfig, model: models.LanguageModel, dataset: Dataset) -> TextModel:
     """A fitted model with the vocabulary and the dev part of its data set as reference."""
-    return TextModel(
-        config.resolved(), model, dataset.vocabulary, dataset.corpus.unit, Reference.measure(model, dataset)
-    )
+    return TextModel(config.resolved(), model, dataset.vocabulary, dataset.config, Reference.measure(model, dataset))
 
 
 def _conclude(

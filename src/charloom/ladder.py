@@ -12,6 +12,7 @@ from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import ConfigError
 from charloom.evaluation import finite
+from charloom.fitting import create_run
 from charloom.runs import RUNS, Run
 
 Fit = Callable[[Run, Dataset], dict[str, Any]]
@@ -58,10 +59,9 @@ def climb(
     the figures are ``final``.
     """
     dataset = Dataset.load(data)
-    dataset.encoded("dev")
     bar: float | None = None
     for model in models:
-        run = Run.create(dataset, model, None if model.counted else training, root=root)
+        run = create_run(dataset, model, None if model.counted else training, root=root)
         result = fit(run, dataset)
         dev = result["dev"]
         test = finite(run.text_model().evaluate(dataset, "test").loss.nats) if final else None

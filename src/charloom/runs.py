@@ -65,7 +65,7 @@ class Run:
         data = dataset.config
         if data.data == "-":
             copy = folder / "data.txt"
-            write_atomically(copy, "\n".join(dataset.corpus.items).encode())
+            write_atomically(copy, "\n".join(dataset.corpus.items).encode("utf-8-sig"))
             data = dataclasses.replace(data, data=str(copy.resolve()))
         elif Path(data.data).exists():
             data = dataclasses.replace(data, data=str(Path(data.data).resolve()))
@@ -196,7 +196,7 @@ class Run:
             load_arrays(model, arrays)
             model.eval()
         reference = self.result()["reference"] if self.finished else None
-        return TextModel(self.model, model, vocabulary, self.data.unit, Reference(**reference) if reference else None)
+        return TextModel(self.model, model, vocabulary, self.data, Reference(**reference) if reference else None)
 
 
 def all_runs(root: Path = RUNS) -> list[Run]:

@@ -83,7 +83,7 @@ def _stretches(corpus: Corpus) -> list[Part]:
 def _bounds(n: int, corpus: Corpus, counted: str) -> list[tuple[int, int]]:
     if n < LEAST:
         raise DataError(
-            f"{n} {counted} cannot be split into train, dev and test",
+            f"too few {counted} to split into train, dev and test: {n}",
             where=shown_source(corpus.source),
             remedy=f"Give at least {LEAST}.",
         )

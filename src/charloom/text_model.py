@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from charloom.config import ModelConfig, SamplingConfig, Unit
-from charloom.corpus import load
+from charloom.config import DataConfig, ModelConfig, SamplingConfig
+from charloom.corpus import load, normalized
 from charloom.dataset import Dataset, PartName
 from charloom.evaluation import Evaluation, evaluate, finite, item_losses, target_losses
 from charloom.models import LanguageModel
@@ -89,12 +89,15 @@ class TextModel:
     config: ModelConfig
     model: LanguageModel
     vocabulary: Vocabulary
-    unit: Unit = "line"
+    data: DataConfig
+    """How the text it was made from was read; prefixes and items to score are read likewise."""
     reference: Reference | None = None
 
     def samples(self, config: SamplingConfig) -> Iterator[Sample]:
         """Items without end (see `charloom.sampling`)."""
-        return sample(self.model, self.vocabulary, config, unit=self.unit)
+        prefix = normalized(config.prefix, self.data)
+        config = dataclasses.replace(config, prefix=prefix)
+        return sample(self.model, self.vocabulary, config, unit=self.data.unit)
 
     def sample(
         self, n: int, *, known: Collection[str] | None = None, unique: bool = False, **settings: Any
@@ -108,6 +111,7 @@ class TextModel:
 
     def best(self, n: int, *, prefix: str = "", max_length: int = 100) -> list[Sample]:
         """The ``n`` most probable items, exactly (see `charloom.search`)."""
+        prefix = normalized(prefix, self.data)
         return most_probable(self.model, self.vocabulary, n, prefix=prefix, max_length=max_length)
 
     def score(self, text: str, *, where: str = "item") -> Score:
@@ -115,8 +119,11 @@ class TextModel:
 
         Raises `UnknownCharacterError` for a character outside the vocabulary.
         """
+        text = normalized(text, self.data)
+        if self.data.unit == "line" and self.data.strip:
+            text = text.strip()
         ids = self.vocabulary.encode(text, where=where)
-        if self.unit == "line":
+        if self.data.unit == "line":
             ids = np.append(ids, MARKER)
         nats = [float(value) for value in surprisals(self.model, ids)]
         characters = list(zip([*text, ""], nats, strict=False))
@@ -124,7 +131,7 @@ class TextModel:
             return Score(text, characters, None, [])
         limit = self.reference.characters[UNUSUAL_PERCENTILE]
         mean = math.fsum(nats) / max(1, len(nats))
-        percentile = None if self.unit == "text" else float(min(100, bisect_left(self.reference.items, mean)))
+        percentile = None if self.data.unit == "text" else float(min(100, bisect_left(self.reference.items, mean)))
         return Score(text, characters, percentile, [i for i, value in enumerate(nats) if value > limit])
 
     def evaluate(self, dataset: Dataset, part: PartName = "dev") -> Evaluation:

@@ -7,6 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
@@ -30,6 +31,7 @@ app = App(
         " messages to standard error. Exit status: 0 done, 1 failure, 2 misuse, 130 interrupted."
         " `--debug` with any command shows the traceback of an error."
     ),
+    version=lambda: version("telltales"),
     version_flags=["--version"],
     help_format="rst",
 )

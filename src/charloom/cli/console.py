@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import sys
 from typing import Any
 
@@ -12,8 +15,16 @@ from rich.table import Table
 
 from charloom.errors import CharloomError
 
+COMMANDS = ("quickstart", "describe", "train", "find-lr", "sample", "best", "score", "evaluate", "ladder", "runs")
+
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
+
+
+def typed(text: str) -> str:
+    """``text`` with the command as the user typed it, which `./lab` tells, in place of `charloom`."""
+    command = os.environ.get("CHARLOOM_COMMAND", "charloom")
+    return re.sub(rf"\bcharloom (?=({'|'.join(COMMANDS)})\b)", lambda _: f"{shlex.quote(command)} ", text)
 
 
 def log(message: str) -> None:
@@ -26,7 +37,7 @@ def explain(error: CharloomError) -> None:
     place = f"{escape(error.where)}: " if error.where else ""
     err.print(f"[bold red]Error:[/] {place}{escape(error.fact)}", soft_wrap=True)
     if error.remedy:
-        err.print(escape(error.remedy), soft_wrap=True)
+        err.print(escape(typed(error.remedy)), soft_wrap=True)
 
 
 def print_json(content: Any) -> None:

@@ -123,7 +123,7 @@ def score(
     if data is not None:
         from charloom.corpus import load
 
-        corpus = load(dataclasses.replace(opened.data, data=data))
+        corpus = load(dataclasses.replace(opened.data, data=data, unit="line"))
         texts += [(item, corpus.place(position, 0)) for position, item in enumerate(corpus.items)]
     if not texts:
         raise ConfigError("nothing to score", remedy="Name items, or a file with --data.")

@@ -75,7 +75,7 @@ def evaluate(
     for name, part in parts.items():
         for apart, label in (("loss", name), ("seen", "  seen in training"), ("unseen", "  not seen")):
             loss = part[apart]
-            if loss and not (apart != "loss" and loss["items"] == part["loss"]["items"]):
+            if loss and (apart == "loss" or (part["seen"] and part["unseen"])):
                 cells = [number(loss["nats"]), number(loss["bits"]), number(loss["perplexity"], 2)]
                 rows.append([label, *cells, f"{loss['items']:,}"])
     columns = {"": "left", "nats/char": "right", "bits/char": "right", "perplexity": "right", "items": "right"}
@@ -172,7 +172,7 @@ def runs(*, json: Json = False, runs: RunsFolder = Path("runs")) -> None:
         [
             one["run"],
             one["model"],
-            one["data"],
+            Path(one["data"]).name,
             one["protocol"],
             number(one["dev"]) if one["finished"] else "unfinished",
             f"{one['parameters']:,}" if one["finished"] else "",

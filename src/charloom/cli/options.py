@@ -15,7 +15,8 @@ _TRAINING = Group("Training", sort_key=3)
 _SAMPLING = Group("Sampling", sort_key=1)
 
 # A configuration is None where none of its flags was given, so that a command can tell.
-DataFlags = Annotated[DataConfig | None, Parameter(name="*", group=_DATA)]
+# `--data -` is standard input, so a value may start with a hyphen.
+DataFlags = Annotated[DataConfig | None, Parameter(name="*", group=_DATA, allow_leading_hyphen=True)]
 ModelFlags = Annotated[ModelConfig | None, Parameter(name="*", group=_MODEL)]
 TrainingFlags = Annotated[TrainingConfig | None, Parameter(name="*", group=_TRAINING)]
 SamplingFlags = Annotated[SamplingConfig | None, Parameter(name="*", group=_SAMPLING)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from types import FrameType
@@ -82,7 +83,8 @@ class StopOnSignal(Observer):
         """Take over the signals."""
 
         def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-            log("Stopping after this step, with a checkpoint. Once more stops at once.")
+            # Straight to the file: the signal may have come while the console was printing.
+            os.write(2, b"\nStopping after this step, with a checkpoint. Once more stops at once.\n")
             training.request_stop()
             self._restore()
 

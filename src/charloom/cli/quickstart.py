@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charloom.cli.console import out, table
+from charloom.cli.console import out, table, typed
 from charloom.cli.options import DataFlags, RunsFolder
 from charloom.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 
@@ -46,7 +46,7 @@ def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> No
         (f"charloom score maria xqzt --run {run.name}{elsewhere}", "what would be unusual, and where"),
         ("charloom quickstart --data FILE", "the same on your own list"),
     ):
-        out.print(f"  {command}  [dim]# {purpose}[/]", soft_wrap=True)
+        out.print(f"  {typed(command)}  [dim]# {purpose}[/]", soft_wrap=True)
 
 
 def _show_samples(model: TextModel, known: frozenset[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from charloom.cli.console import line, log, number, out, print_json, table
+from charloom.cli.console import line, log, number, out, print_json, table, typed
 from charloom.cli.options import DataFlags, Json, ModelFlags, RunsFolder, Switch, TrainingFlags
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.errors import ConfigError
@@ -42,6 +42,7 @@ def train(
     targets, items; dev also for items seen and unseen in training), weights_sha256, reference.
     """
     from charloom.dataset import Dataset
+    from charloom.fitting import create_run
     from charloom.runs import Run
 
     if resume:
@@ -52,14 +53,8 @@ def train(
         run = Run.open(name, runs)
         dataset = run.dataset()
     else:
-        model = model or ModelConfig()
-        if model.counted and training:
-            raise ConfigError(
-                f"training flags do not apply to {model.model}", remedy="A counted model is counted in one pass."
-            )
         dataset = Dataset.load(data or DataConfig())
-        dataset.encoded("dev")  # Before a folder is made: data that cannot be split leaves none behind.
-        run = Run.create(dataset, model, None if model.counted else training or TrainingConfig(), root=runs, name=name)
+        run = create_run(dataset, model or ModelConfig(), training, root=runs, name=name)
     result = fit_with_progress(run, dataset, resume=resume)
     if json:
         print_json(result)
@@ -80,7 +75,7 @@ def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False) -> di
     result = fit_run(run, dataset, observers, resume=resume)
     if result is None:
         elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {run.folder.parent}"
-        log(f"Stopped. Go on with: charloom train --resume {run.name}{elsewhere}")
+        log(typed(f"Stopped. Go on with: charloom train --resume {run.name}{elsewhere}"))
         raise SystemExit(INTERRUPTED)
     return result
 
@@ -89,13 +84,17 @@ def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
     dev = result["dev"]
     steps = f"{result['steps']:,} steps, " if result["steps"] else ""
     rows = [["train", *_loss_cells(result["train"])], ["dev", *_loss_cells(dev["loss"])]]
-    rows += [[f"  {part}", *_loss_cells(dev[part])] for part in ("seen", "unseen") if dev[part]]
+    if dev["seen"] and dev["unseen"]:
+        rows += [[f"  {part}", *_loss_cells(dev[part])] for part in ("seen", "unseen")]
     columns = {"": "left", "nats/char": "right", "bits/char": "right", "perplexity": "right", "items": "right"}
     table(f"{run.model.model} on {dataset.corpus.name} ({run.data.protocol} protocol)", columns, rows)
     out.print(f"{result['parameters']:,} parameters, {steps}{result['seconds']:.1f} s, {result['outcome']}")
     out.print(f"weights sha256 {result['weights_sha256'][:16]}", highlight=False)
     line(f"{run.folder}")
-    out.print("Next: charloom sample, charloom best, charloom score ITEM", style="dim")
+    commands = ["charloom sample", "charloom score TEXT"]
+    if run.data.unit == "line":
+        commands.insert(1, "charloom best")
+    out.print(typed(f"Next: {', '.join(commands)}"), style="dim", soft_wrap=True)
 
 
 def _loss_cells(loss: dict[str, Any]) -> list[str]:
@@ -140,6 +139,4 @@ def find_lr(
         print_json(found.to_json())
         return
     plot(found.learning_rates, found.losses, **labels)
-    out.print(
-        f"Suggested: [bold]--learning-rate {found.suggestion:.2g}[/], half of where the loss was lowest."
-    )
+    out.print(f"Suggested: [bold]--learning-rate {found.suggestion:.2g}[/], half of where the loss was lowest.")

@@ -1,0 +1,322 @@
+"""The command line: what each command prints, its JSON fields, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import small
+from charloom.cli import app, main
+from charloom.cli.console import COMMANDS, typed
+from charloom.config import TrainingConfig
+from charloom.errors import RunError
+from charloom.runs import Run
+
+Invoke = Callable[..., tuple[int, str, str]]
+
+MLP = ["--model", "mlp", "--hidden", "8", "--steps", "30", "--evaluate-every", "10", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data file and two runs: `counted` and, the latest, `net`."""
+    path = tmp_path_factory.mktemp("cli")
+    (path / "names.txt").write_text("\n".join(small.names()))
+    with chdir(path):
+        main(["train", "counted", "--model", "ngram:3", "--data", "names.txt"])
+        main(["train", "net", *MLP, "--data", "names.txt"])
+    return path
+
+
+@pytest.fixture
+def invoke(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Invoke:
+    """Run a command in that folder: its exit status, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = 0
+        with chdir(folder):
+            try:
+                main(arguments)
+            except SystemExit as exit:
+                status = int(exit.code or 0)
+        captured = capfdbinary.readouterr()
+        return status, captured.out.decode(), captured.err.decode()
+
+    return run
+
+
+def fields(content: dict[str, Any]) -> set[str]:
+    return set(content)
+
+
+def test_every_command_has_help_with_an_example(invoke: Invoke) -> None:
+    status, output, _ = invoke("--help")
+    assert status == 0
+    commands = [name for name in app if not name.startswith("-")]
+    assert set(commands) == set(COMMANDS)
+    for command in commands:
+        assert command in output
+        status, page, _ = invoke(command, "--help")
+        assert status == 0
+        assert "Example" in page
+        assert f"charloom {command}" in page
+
+
+def test_help_needs_no_torch_and_no_numpy() -> None:
+    script = (
+        "import sys, charloom.cli; print([name for name in ('torch', 'numpy', 'safetensors') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], text=True, capture_output=True).stdout == "[]\n"
+
+
+def test_a_counted_model_is_trained_sampled_and_judged_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from charloom.cli import main\n"
+        "for line in ('train --model ngram:3', 'sample -n 2', 'best -n 2', 'score emma', 'evaluate --samples 10'):\n"
+        "    main(line.split())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_describe(invoke: Invoke) -> None:
+    status, output, _ = invoke("describe", "--data", "names.txt", "--json")
+    description = json.loads(output)
+    assert status == 0
+    assert description["items"] == description["distinct"] == 400
+    assert fields(description["splits"]) == {"unique", "classic"}
+    status, output, _ = invoke("describe", "--data", "names.txt")
+    assert status == 0
+    assert "400 items, 400 distinct, 0 repeated" in output
+
+
+def test_train_in_json(invoke: Invoke) -> None:
+    status, output, messages = invoke("train", *MLP, "--data", "names.txt", "--json", "--runs", "others")
+    result = json.loads(output)
+    assert status == 0
+    assert fields(result) == {
+        *("run", "model", "protocol", "outcome", "steps", "parameters", "seconds", "train", "dev"),
+        *("weights_sha256", "reference"),
+    }
+    assert result["run"] == "names-mlp-1"
+    assert fields(result["train"]) == {"nats", "bits", "perplexity", "targets", "items"}
+    assert fields(result["dev"]) == {"loss", "seen", "unseen"}
+    assert "step 30 of 30" in messages
+
+
+def test_sample(invoke: Invoke) -> None:
+    status, text, _ = invoke("sample", "-n", "7", "--seed", "3", "--prefix", "ma")
+    assert status == 0
+    lines = text.splitlines()
+    assert len(lines) == 7
+    assert all(line.startswith("ma") for line in lines)
+    _, tsv, _ = invoke("sample", "net", "-n", "7", "--seed", "3", "--prefix", "ma", "--format", "tsv")
+    _, as_json, _ = invoke("sample", "--run", "net", "-n", "7", "--seed", "3", "--prefix", "ma", "--json")
+    rows = [row.split("\t") for row in tsv.splitlines()]
+    samples = json.loads(as_json)
+    assert [row[0] for row in rows] == lines == [one["text"] for one in samples]
+    assert [float(row[1]) for row in rows] == pytest.approx([one["log_probability"] for one in samples], abs=1e-6)
+    assert {row[2] for row in rows} <= {"ended", "cut"}
+
+
+def test_novel_and_unique_samples(invoke: Invoke, folder: Path) -> None:
+    _, text, _ = invoke("sample", "counted", "-n", "200", "--novel", "--unique", "--temperature", "0.5")
+    samples = text.splitlines()
+    assert len(set(samples)) == len(samples) == 200
+    assert not set(samples) & set(Run.open("counted", folder / "runs").dataset().part("train").items)
+
+
+def test_what_was_found_is_printed_before_giving_up(invoke: Invoke) -> None:
+    status, text, messages = invoke("sample", "-n", "5", "--unique", "--temperature", "0")
+    assert status == 1
+    assert len(text.splitlines()) == 1
+    assert "found 1 of 5 items" in messages
+
+
+def test_best_lists_the_most_probable_first(invoke: Invoke) -> None:
+    _, output, _ = invoke("best", "counted", "-n", "12", "--prefix", "a", "--json")
+    found = json.loads(output)
+    probabilities = [one["log_probability"] for one in found]
+    assert len(found) == 12
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert all(one["text"].startswith("a") for one in found)
+    _, table, _ = invoke("best", "counted", "-n", "12", "--prefix", "a")
+    assert [line.split()[-1] for line in table.splitlines()] == [one["text"] for one in found]
+
+
+def test_score_says_what_is_unusual(invoke: Invoke, folder: Path) -> None:
+    _, output, _ = invoke("score", "emma", "xxqq", "--run", "counted", "--json")
+    usual, unusual = json.loads(output)
+    assert fields(usual) == {"text", "nats", "nats_per_character", "percentile", "unusual", "characters"}
+    assert not usual["unusual"]
+    assert unusual["unusual"]
+    assert [one["character"] for one in usual["characters"]] == ["e", "m", "m", "a", ""]
+    assert usual["nats"] == pytest.approx(sum(one["nats"] for one in usual["characters"]))
+    (folder / "more.txt").write_text("anna\nxxqq\n")
+    _, table, _ = invoke("score", "--data", "more.txt", "--run", "counted")
+    assert table.count("unusual") == 1
+
+
+def test_evaluate_reads_test_only_when_final(invoke: Invoke) -> None:
+    _, output, _ = invoke("evaluate", "counted", "--json")
+    result = json.loads(output)
+    assert fields(result) == {"run", "model", "protocol", "parts", "samples"}
+    assert fields(result["parts"]) == {"dev"}
+    assert fields(result["samples"]) == {
+        *("samples", "novel", "unique", "duplicated", "mean_length", "data_mean_length"),
+    }
+    _, output, _ = invoke("evaluate", "counted", "--final", "--samples", "0", "--json")
+    assert fields(json.loads(output)["parts"]) == {"dev", "test"}
+    _, output, _ = invoke("evaluate", "counted", "--data", "names.txt", "--samples", "0")
+    assert "seen in training" in output
+    assert "not seen" in output
+
+
+def test_ladder(invoke: Invoke) -> None:
+    models = "unigram,bigram,ngram:3,mlp:hidden=8:context-length=2:activation=relu"
+    _, output, _ = invoke(
+        "ladder",
+        "--data",
+        "names.txt",
+        "--models",
+        models,
+        "--steps",
+        "30",
+        "--batch-size",
+        "16",
+        "--json",
+        "--runs",
+        "l",
+    )
+    rungs = json.loads(output)
+    assert fields(rungs[0]) == {
+        *("model", "run", "params", "train", "dev", "dev_seen", "dev_unseen", "test", "bar", "seconds"),
+        *("protocol", "seed"),
+    }
+    assert [rung["model"] for rung in rungs] == ["unigram", "bigram", "ngram:3", "mlp"]
+    assert [rung["test"] for rung in rungs] == [None] * 4
+    assert rungs[0]["bar"] is None
+    for position in (1, 2, 3):
+        assert rungs[position]["bar"] == min(rung["dev"] for rung in rungs[:position])
+    _, table, _ = invoke("ladder", "--data", "names.txt", "--models", "unigram", "--final", "--runs", "l")
+    assert "test" in table
+
+
+def test_runs_are_listed(invoke: Invoke) -> None:
+    _, output, _ = invoke("runs", "--json")
+    assert {one["run"] for one in json.loads(output)} == {"net", "counted"}
+    _, table, _ = invoke("runs")
+    assert "counted" in table
+
+
+def test_find_lr_draws_a_curve(invoke: Invoke, folder: Path) -> None:
+    options = ["--data", "names.txt", "--model", "mlp", "--hidden", "8", "--batch-size", "32", "--trial-steps", "100"]
+    status, output, _ = invoke("find-lr", *options, "--svg", "lr.svg")
+    assert status == 0
+    assert "Suggested: --learning-rate" in output
+    assert (folder / "lr.svg").read_text().startswith("<svg")
+    _, output, _ = invoke("find-lr", *options, "--json")
+    found = json.loads(output)
+    assert found["suggestion"] == found["lowest"] / 2
+    assert len(found["losses"]) == len(found["learning_rates"])
+    assert found["learning_rates"][0] < found["lowest"] <= found["learning_rates"][-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["sample", "--top-kk", "3"], 2, "--top-k"),
+        (["nonsense"], 2, "nonsense"),
+        (["sample", "--temperature", "-1"], 2, "--temperature"),
+        (["sample", "-n", "0"], 2, "below 1"),
+        (["train", "--model", "nothing"], 2, "no model 'nothing'"),
+        (["train", "--model", "ngram:3", "--hidden", "3"], 2, "--hidden does not apply to ngram:3"),
+        (["train", "--model", "ngram:3", "--steps", "3"], 2, "training flags do not apply"),
+        (["train", "--resume", "net", "--steps", "3"], 2, "settings from the run"),
+        (["train", "--resume", "net"], 1, "the run is finished"),
+        (["train", "--data", "none.txt"], 1, "none.txt: there is no such file"),
+        (["train", "net", "--data", "names.txt"], 1, "already"),
+        (["train", "--data", "names.txt", "--norm", "batch", "--batch-size", "1"], 2, "batch norm needs"),
+        (["sample", "none"], 1, "no run 'none'"),
+        (["sample", "--prefix", "Ж"], 1, "U+0416"),
+        (["score", "--run", "net"], 2, "nothing to score"),
+        (["score", "Ж", "--run", "net"], 1, "item 1, character 1"),
+        (["evaluate", "--final", "--data", "names.txt"], 2, "exclude each other"),
+        (["ladder", "--models", "mlp:depth=3"], 2, "no setting 'depth'"),
+        (["ladder", "--models", "mlp:hidden=many"], 2, "not a number"),
+        (["find-lr", "--model", "bigram"], 2, "has no learning rate"),
+        (["find-lr", "--lowest", "1", "--highest", "0.1"], 2, "no range"),
+    ],
+)
+def test_refusals(invoke: Invoke, arguments: list[str], status: int, message: str) -> None:
+    got, output, messages = invoke(*arguments)
+    assert message in messages
+    assert "Traceback" not in messages
+    assert got == status
+    assert not output or arguments == ["nonsense"]
+
+
+def test_what_cannot_be_split_leaves_no_run_behind(invoke: Invoke, folder: Path) -> None:
+    (folder / "one.txt").write_text("emma\n")
+    status, _, messages = invoke("train", "--data", "one.txt", "--runs", "fresh")
+    assert status == 1
+    assert "one.txt" in messages
+    assert not (folder / "fresh").exists()
+
+
+def test_hints_name_the_command_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert typed("Try: charloom train; install charloom again") == "Try: charloom train; install charloom again"
+    monkeypatch.setenv("CHARLOOM_COMMAND", "a b/lab")
+    assert typed("Try: charloom train; install charloom again") == "Try: 'a b/lab' train; install charloom again"
+
+
+def test_prefix_and_items_are_read_like_the_data(invoke: Invoke) -> None:
+    status, output, _ = invoke(
+        "train", "folded", "--data", "names.txt", "--case", "lower", "--model", "bigram", "--runs", "c"
+    )
+    assert status == 0
+    _, output, _ = invoke("sample", "--prefix", "MA", "-n", "3", "--runs", "c")
+    assert all(line.startswith("ma") for line in output.splitlines())
+    _, output, _ = invoke("score", "  Emma ", "--json", "--runs", "c")
+    assert json.loads(output)[0]["text"] == "emma"
+
+
+def test_debug_shows_the_traceback(invoke: Invoke) -> None:
+    with pytest.raises(RunError):
+        invoke("sample", "none", "--debug")
+
+
+def test_a_closed_pipe_ends_quietly(folder: Path) -> None:
+    command = f'"{sys.executable}" -m charloom sample counted -n 100000 | head -n 1'
+    done = subprocess.run(command, shell=True, cwd=folder, text=True, capture_output=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == ""
+
+
+def test_data_from_standard_input_is_kept_with_the_run(folder: Path) -> None:
+    script = "train piped --model ngram:2 --data - --runs piped"
+    command = [sys.executable, "-m", "charloom", *script.split()]
+    names = "\n".join(small.names())
+    subprocess.run(command, cwd=folder, input=names, text=True, capture_output=True, check=True)
+    command = [sys.executable, "-m", "charloom", *["evaluate", "piped", "--samples", "0", "--runs", "piped"]]
+    subprocess.run(command, cwd=folder, text=True, capture_output=True, check=True)
+    assert (folder / "piped/piped/data.txt").read_text("utf-8-sig") == names
+
+
+def test_quickstart_is_the_whole_job(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["charloom.cli.quickstart"], "TrainingConfig", lambda: TrainingConfig(**small.QUICK))
+    with chdir(folder):
+        main(["quickstart", "--data", "names.txt", "--runs", "quick"])
+    output = capfd.readouterr().out
+    for expected in ("unigram", "bigram", "ngram:5", "mlp", "temperature 2.0", "charloom best", "--runs quick"):
+        assert expected in output
