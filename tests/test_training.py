@@ -57,7 +57,9 @@ class Recorder(Observer):
 def test_the_first_ten_losses_are_the_golden_ones(name: str) -> None:
     """Engine and batches are named, so that a faster default does not move these figures."""
     recorder = Recorder()
-    model = {"model": name} if name == "bigram-net" else {"model": name, "context_length": 3, "hidden": 32}
+    model: dict[str, Any] = {"model": name}
+    if name != "bigram-net":
+        model |= {"context_length": 3, "embedding": 24, "hidden": 32, "layers": 5 if name == "deep-mlp" else 1}
     training = small.training(
         model, steps=10, batch_size=32, seed=7, learning_rate=0.01, engine="torch", batches="rows"
     )

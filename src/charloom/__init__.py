@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charloom.corpus import Corpus
     from charloom.dataset import Dataset
     from charloom.errors import CharloomError
-    from charloom.fitting import fit, fit_run
+    from charloom.fitting import create_run, fit, fit_run
     from charloom.runs import Run
     from charloom.text_model import TextModel
     from charloom.vocabulary import Vocabulary
@@ -39,6 +39,7 @@ __all__ = [
     "TextModel",
     "TrainingConfig",
     "Vocabulary",
+    "create_run",
     "fit",
     "fit_run",
     "load_data",
@@ -56,6 +57,7 @@ _HOME = {
     "TextModel": "text_model",
     "TrainingConfig": "config",
     "Vocabulary": "vocabulary",
+    "create_run": "fitting",
     "fit": "fitting",
     "fit_run": "fitting",
     "load_data": "api",

@@ -126,6 +126,13 @@ class ModelConfig:
         raise ConfigError(f"there is no model {self.model!r}", remedy=f"Models: {names}.")
 
     @property
+    def label(self) -> str:
+        """The model and the settings it was given, such as ``mlp:hidden=300``."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model"}
+        settings = (f":{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None)
+        return self.model + "".join(settings)
+
+    @property
     def family(self) -> str:
         """`ngram` for every order of Kneser-Ney; otherwise the model's name."""
         return self._parse()[0]
@@ -179,7 +186,7 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
     "ngram": {},
     "bigram-net": {},
     "mlp": _MLP_DEFAULTS,
-    "deep-mlp": {**_MLP_DEFAULTS, "hidden": 100, "layers": 5, "norm": "batch"},
+    "deep-mlp": {**_MLP_DEFAULTS, "hidden": 200, "layers": 3, "norm": "batch"},
 }
 """What each family takes, with its defaults. A setting that is not listed is refused for that family."""
 
@@ -269,8 +276,8 @@ class SamplingConfig:
     """Keep the fewest characters whose probabilities sum to at least p."""
     min_p: float | None = None
     """Keep characters at least this share as probable as the most probable one."""
-    max_length: int = 100
-    """Longest item, in characters, the prefix included."""
+    max_length: int | None = None
+    """Longest item, in characters, the prefix included. [default: 100; 500 for contiguous text]"""
     prefix: str = ""
     """Text that every item starts with."""
     seed: int = 0
@@ -288,7 +295,8 @@ class SamplingConfig:
             _require(0 < self.top_p <= 1, f"--top-p {self.top_p} is not in (0, 1]", "Try 0.9.")
         if self.min_p is not None:
             _require(0 <= self.min_p <= 1, f"--min-p {self.min_p} is not in [0, 1]", "Try 0.05.")
-        _at_least("max_length", self.max_length, 1)
+        if self.max_length is not None:
+            _at_least("max_length", self.max_length, 1)
         _at_least("seed", self.seed, 0)
 
 

@@ -23,6 +23,7 @@ class Rung:
     """One model's row; losses in nats per character."""
 
     model: str
+    """With the settings it was given, such as ``mlp:hidden=300``."""
     run: str
     params: int
     train: float | None
@@ -66,7 +67,7 @@ def climb(
         dev = result["dev"]
         test = finite(run.text_model().evaluate(dataset, "test").loss.nats) if final else None
         yield Rung(
-            model=model.model,
+            model=model.label,
             run=str(run.folder),
             params=result["parameters"],
             train=result["train"]["nats"],

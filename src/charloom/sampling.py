@@ -28,6 +28,8 @@ from charloom.vocabulary import MARKER, Encoded, Vocabulary
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+MAX_LENGTH: dict[Unit, int] = {"line": 100, "text": 500}
+"""Longest sample in characters, where none is asked for."""
 STREAM_ROWS = 1024
 """Items that share one stream of random numbers. Item i depends on the seed and i alone, not on how many are drawn."""
 GIVE_UP_AFTER = 20_000
@@ -97,9 +99,10 @@ def sample(
     no room below the maximum length.
     """
     prefix = vocabulary.encode(config.prefix, where="prefix")
-    if len(prefix) >= config.max_length:
+    max_length = config.max_length or MAX_LENGTH[unit]
+    if len(prefix) >= max_length:
         raise SamplingError(
-            f"the prefix has {len(prefix)} characters and the maximum length is {config.max_length}",
+            f"the prefix has {len(prefix)} characters and the maximum length is {max_length}",
             remedy="Raise --max-length or shorten the prefix.",
         )
     prefix_log_probability = log_probability(model, prefix)
@@ -108,7 +111,7 @@ def sample(
     while True:
         # Small batches first: who asks for twenty names need not wait for a thousand.
         last = min(first + batch, (first // STREAM_ROWS + 1) * STREAM_ROWS)
-        for ids, logp, complete in _sample_batch(model, config, unit, prefix, first, last):
+        for ids, logp, complete in _sample_batch(model, config, unit, prefix, max_length, first, last):
             yield Sample(vocabulary.decode(ids), prefix_log_probability + logp, complete)
         first, batch = last, min(2 * batch, STREAM_ROWS)
 
@@ -150,13 +153,19 @@ def surprisals(model: LanguageModel, ids: Int[np.ndarray, " length"]) -> Float[n
 
 
 def _sample_batch(
-    model: LanguageModel, config: SamplingConfig, unit: Unit, prefix: Int[np.ndarray, " prefix"], first: int, last: int
+    model: LanguageModel,
+    config: SamplingConfig,
+    unit: Unit,
+    prefix: Int[np.ndarray, " prefix"],
+    max_length: int,
+    first: int,
+    last: int,
 ) -> Iterator[tuple[Int[np.ndarray, " length"], float, bool]]:
     """Items number ``first`` to ``last``, which lie in one stream: ids without the end marker, log p, complete."""
     n, context = last - first, model.context_length
     key = np.array([config.seed, first // STREAM_ROWS], dtype=np.uint64)
     random = np.random.Generator(np.random.Philox(key=key))
-    drawn = np.full((n, config.max_length - len(prefix)), MARKER, dtype=np.int64)
+    drawn = np.full((n, max_length - len(prefix)), MARKER, dtype=np.int64)
     start = np.concatenate([np.full(context, MARKER, dtype=np.int64), prefix])[len(prefix) :]
     contexts = np.tile(start, (n, 1))
     log_probabilities = np.zeros(n)

@@ -201,7 +201,9 @@ def test_ladder(invoke: Invoke) -> None:
         *("model", "run", "params", "train", "dev", "dev_seen", "dev_unseen", "test", "bar", "seconds"),
         *("protocol", "seed"),
     }
-    assert [rung["model"] for rung in rungs] == ["unigram", "bigram", "ngram:3", "mlp"]
+    assert [rung["model"] for rung in rungs] == [
+        *("unigram", "bigram", "ngram:3", "mlp:context-length=2:hidden=8:activation=relu"),
+    ]
     assert [rung["test"] for rung in rungs] == [None] * 4
     assert rungs[0]["bar"] is None
     for position in (1, 2, 3):

@@ -52,15 +52,15 @@ def line(text: str) -> None:
 
 
 def table(title: str, columns: dict[str, str], rows: list[list[str]], caption: str | None = None) -> None:
-    """A table on standard output. ``columns`` maps each heading to its justification, `left` or `right`."""
-    drawn = Table(
-        title=escape(title), title_justify="left", title_style="bold", caption=caption, caption_justify="left"
-    )
+    """A table on standard output, its title and caption optional. ``columns`` maps headings to `left` or `right`."""
+    drawn = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for heading, justification in columns.items():
         drawn.add_column(heading, justify="right" if justification == "right" else "left", no_wrap=True)
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
+    if caption:
+        out.print(caption, style="dim")
 
 
 def number(value: float | None, digits: int = 4) -> str:

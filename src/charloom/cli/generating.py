@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from charloom.sampling import Sample
     from charloom.text_model import Score
 
-Count = Annotated[int, Parameter(name=["--n", "-n"], help="How many.")]
-
 
 def sample(
     run: RunName = None,
     *,
-    n: Count = 20,
+    n: Annotated[
+        int | None, Parameter(name=["--n", "-n"], help="How many. [default: 20; 1 of contiguous text]")
+    ] = None,
     sampling: SamplingFlags = None,
     novel: Annotated[bool, Switch, Parameter(help="Only items that are not in the training data.")] = False,
     unique: Annotated[bool, Switch, Parameter(help="No item twice.")] = False,
@@ -53,8 +53,10 @@ def sample(
     from charloom.runs import Run
     from charloom.sampling import sample_filtered
 
-    _at_least_one(n)
     opened = Run.open(run, runs)
+    if n is None:
+        n = 20 if opened.data.unit == "line" else 1
+    _at_least_one(n)
     model = opened.text_model()
     known = opened.dataset().part("train").items if novel else None
     samples = sample_filtered(model.samples(sampling or SamplingConfig()), n, known=known, unique=unique)
@@ -64,7 +66,7 @@ def sample(
 def best(
     run: RunName = None,
     *,
-    n: Count = 20,
+    n: Annotated[int, Parameter(name=["--n", "-n"], help="How many.")] = 20,
     prefix: Annotated[str, Parameter(help="Text that every item starts with.")] = "",
     max_length: Annotated[int, Parameter(help="Longest item, in characters.")] = 100,
     json: Json = False,

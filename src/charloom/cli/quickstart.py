@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from charloom.cli.console import out, table, typed
 from charloom.cli.options import DataFlags, RunsFolder
-from charloom.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charloom.config import DataConfig, ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from charloom.text_model import TextModel
@@ -52,7 +52,7 @@ def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> No
 def _show_samples(model: TextModel, known: frozenset[str]) -> None:
     columns = []
     for temperature in TEMPERATURES:
-        samples = model.sample(NAMES, temperature=temperature, max_length=SamplingConfig().max_length)
+        samples = model.sample(NAMES, temperature=temperature)
         columns.append([f"{one.text}{' *' if one.text in known else ''}" for one in samples])
     headings = {f"temperature {temperature}": "left" for temperature in TEMPERATURES}
     table("", headings, [list(row) for row in zip(*columns, strict=True)])
