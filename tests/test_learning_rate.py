@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_finite_ends_it_where_the_training_goes_on(monkeypatc
                 if self.stopped:
                     return
 
-    monkeypatch.setattr(learning_rate, "Training", Endless)
+    monkeypatch.setattr(learning_rate, "start_training", Endless)
     found = find()
     assert_allclose(found.losses, [3.0] * 30)
     assert len(found.learning_rates) == 30

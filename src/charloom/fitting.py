@@ -6,7 +6,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,14 +108,16 @@ def count(config: ModelConfig, dataset: Dataset) -> CountedModel:
     return family.fit(contexts, targets, len(dataset.vocabulary), **config.options())
 
 
-def start_training(dataset: Dataset, model: ModelConfig, config: TrainingConfig) -> Training:
-    """A training of a fresh model, at step 0."""
+def start_training(
+    dataset: Dataset, model: ModelConfig, config: TrainingConfig, schedule: Callable[[int], float] | None = None
+) -> Training:
+    """A training of a fresh model, at step 0; ``schedule`` as in `Training`."""
     from charloom.training import Training
 
     fresh = models.build_neural(
         model.family, vocabulary_size=len(dataset.vocabulary), seed=config.seed, **model.options()
     )
-    return Training(fresh, dataset.encoded("train"), dataset.encoded("dev"), config)
+    return Training(fresh, dataset.encoded("train"), dataset.encoded("dev"), config, schedule)
 
 
 def text_model(config: ModelConfig, model: models.LanguageModel, dataset: Dataset) -> TextModel:

@@ -6,14 +6,16 @@ import dataclasses
 import math
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charloom import models
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import ConfigError, TrainingError
+from charloom.fitting import start_training
 from charloom.observer import Observer, Step
-from charloom.training import Training
+
+if TYPE_CHECKING:
+    from charloom.training import Training
 
 SMOOTHING = 0.9
 EXPLODED = 1.3
@@ -59,21 +61,12 @@ def find_learning_rate(
         raise ConfigError(f"{lowest} to {highest} is no range of learning rates", remedy="Try 1e-5 to 10.")
     if steps < 20:
         raise ConfigError(f"{steps} steps are too few to see a curve", remedy="Use at least 20.")
-    fresh = models.build_neural(
-        model.family, vocabulary_size=len(dataset.vocabulary), seed=config.seed, **model.options()
-    )
     config = dataclasses.replace(
         config, steps=steps, warmup=0, schedule="constant", evaluate_every=steps, checkpoint_every=steps, patience=None
     )
     watcher = _LossCurve()
     ratio = highest / lowest
-    training = Training(
-        fresh,
-        dataset.encoded("train"),
-        dataset.encoded("dev"),
-        config,
-        schedule=lambda step: lowest * ratio ** (step / (steps - 1)),
-    )
+    training = start_training(dataset, model, config, schedule=lambda step: lowest * ratio ** (step / (steps - 1)))
     with suppress(TrainingError):  # A loss that is no longer finite ends the test like one that has exploded.
         training.run([watcher])
     if len(watcher.losses) < 20:
