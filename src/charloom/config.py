@@ -195,8 +195,8 @@ MODEL_DEFAULTS: dict[str, dict[str, Any]] = {
 class TrainingConfig:
     """How a neural model is trained. Counted models take none of these."""
 
-    steps: int = 10_000
-    """Optimizer steps."""
+    steps: int | None = None
+    """Optimizer steps. [default: 20 epochs, but at least 200 and at most 10,000]"""
     batch_size: int = 256
     """Rows (context, target) per step."""
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
@@ -219,8 +219,8 @@ class TrainingConfig:
     """Largest norm of the whole gradient; larger ones are scaled down."""
     seed: int = 0
     """Seed of the initial weights, the batch order and dropout."""
-    evaluate_every: int = 1_000
-    """Steps between evaluations on dev; the best weights are kept."""
+    evaluate_every: int | None = None
+    """Steps between evaluations on dev; the best weights are kept. [default: 20 evaluations]"""
     checkpoint_every: int = 1_000
     """Steps between checkpoints that `--resume` can go on from."""
     patience: int | None = None
@@ -238,7 +238,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):
-            _at_least(name, getattr(self, name), 1)
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
         for name in ("weight_decay", "warmup", "seed"):
             _at_least(name, getattr(self, name), 0)
         _require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} is not above 0", "Try 0.005.")
@@ -256,12 +257,17 @@ class TrainingConfig:
             _require(self.clip > 0, f"--clip {self.clip} is not above 0", "Try 1.0.")
         if self.patience is not None:
             _at_least("patience", self.patience, 1)
-        if self.schedule != "constant":
+        if self.schedule != "constant" and self.steps is not None:
             _require(
                 self.warmup < self.steps,
                 f"--warmup {self.warmup} leaves none of the {self.steps} steps",
                 "Shorten the warm-up.",
             )
+
+    def resolved(self, rows: int) -> TrainingConfig:
+        """The same configuration with steps and evaluations filled in for ``rows`` training rows."""
+        steps = self.steps or min(10_000, max(200, 20 * rows // self.batch_size))
+        return dataclasses.replace(self, steps=steps, evaluate_every=self.evaluate_every or max(1, steps // 20))
 
 
 @dataclass(frozen=True, kw_only=True)

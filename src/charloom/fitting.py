@@ -66,8 +66,7 @@ def create_run(
         )
     dataset.encoded("dev")
     if not model.counted:
-        training = training or TrainingConfig()
-        start_training(dataset, model, training)
+        training = start_training(dataset, model, training or TrainingConfig()).config
     return Run.create(dataset, model, training, root=root, name=name)
 
 

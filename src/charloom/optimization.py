@@ -33,6 +33,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     It rises linearly over the warm-up. After it, ``cosine`` falls along half a cosine to 0 at the last step (Loshchilov
     and Hutter 2017), ``step`` is multiplied by ``drop_factor`` once ``drop_at`` of all steps are done.
     """
+    assert config.steps is not None
     if step < config.warmup:
         return config.learning_rate * (step + 1) / (config.warmup + 1)
     if config.schedule == "step" and step >= config.drop_at * config.steps:

@@ -53,9 +53,12 @@ class Training:
             raise ConfigError("batch norm needs more than one row per batch", remedy="Use --batch-size 2 or more.")
         self.device = choose_device(config.device)
         self.model = model.to(self.device)
-        self.config = config
-        self._learning_rate = schedule or partial(learning_rate_at, config=config)
         self.contexts = Contexts(train, model.context_length)
+        self.config = config = config.resolved(len(self.contexts))
+        assert config.steps is not None
+        assert config.evaluate_every is not None
+        self.steps, self.evaluate_every = config.steps, config.evaluate_every
+        self._learning_rate = schedule or partial(learning_rate_at, config=config)
         self.dev = dev
         self.optimizer = build_optimizer(self.model, config)
         self.step = 0
@@ -156,8 +159,8 @@ class Training:
             self._steps_summed = int(progress["steps_summed"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"the training state lacks or garbles {error}") from None
-        if not 0 <= self.best_step <= self.step <= self.config.steps or self._steps_summed < 0:
-            raise CheckpointError(f"the training state is at step {self.step} of {self.config.steps}")
+        if not 0 <= self.best_step <= self.step <= self.steps or self._steps_summed < 0:
+            raise CheckpointError(f"the training state is at step {self.step} of {self.steps}")
 
     def _loop(self, observers: Sequence[Observer], on_step: Sequence[Observer]) -> Outcome:
         config = self.config
@@ -172,7 +175,7 @@ class Training:
             self.seconds = seconds_before + time.perf_counter() - started
             for observer in on_step:
                 observer.stepped(self, Step(self.step, loss, contexts, targets, rows, learning_rate))
-            if self.step % config.evaluate_every == 0 or self.step == config.steps:
+            if self.step % self.evaluate_every == 0 or self.step == self.steps:
                 self._evaluate(observers, learning_rate)
             if self.step % config.checkpoint_every == 0:
                 self._checkpoint(observers)
@@ -184,8 +187,8 @@ class Training:
         self,
     ) -> Iterator[tuple[Int[np.ndarray, " batch"], Int[torch.Tensor, "batch context"], Int[torch.Tensor, " batch"]]]:
         """The batches still to come, made and moved to the device many at a time."""
-        while self.step < self.config.steps:
-            steps = min(STEPS_AT_ONCE, self.config.steps - self.step)
+        while self.step < self.steps:
+            steps = min(STEPS_AT_ONCE, self.steps - self.step)
             rows = self._order.indices(self.step, steps)
             contexts, targets = (torch.from_numpy(part).to(self.device) for part in self.contexts.rows(rows))
             yield from zip(rows, contexts.unbind(), targets.unbind(), strict=True)

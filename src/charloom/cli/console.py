@@ -55,7 +55,7 @@ def table(title: str, columns: dict[str, str], rows: list[list[str]], caption: s
     """A table on standard output, its title and caption optional. ``columns`` maps headings to `left` or `right`."""
     drawn = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for heading, justification in columns.items():
-        drawn.add_column(heading, justify="right" if justification == "right" else "left", no_wrap=True)
+        drawn.add_column(heading, justify="right" if justification == "right" else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)

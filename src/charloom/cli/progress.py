@@ -42,9 +42,7 @@ class ProgressDisplay(Observer):
         """Show the bar."""
         self._first_step, self._started = training.step, time.perf_counter()
         self._bar.start()
-        self._task = self._bar.add_task(
-            self._title, total=training.config.steps, completed=training.step, loss="", speed=""
-        )
+        self._task = self._bar.add_task(self._title, total=training.steps, completed=training.step, loss="", speed="")
 
     def stepped(self, training: Training, step: Step) -> None:
         """Move the bar, a few times a second at most: reading the loss makes a GPU wait."""
@@ -66,7 +64,7 @@ class ProgressDisplay(Observer):
         if self._bar.disable:
             best = " (best)" if measurement.best else ""
             log(
-                f"{self._title}  step {measurement.step:,} of {training.config.steps:,}"
+                f"{self._title}  step {measurement.step:,} of {training.steps:,}"
                 f"  train {measurement.train_loss:.4f}  dev {measurement.dev_loss:.4f}{best}"
                 f"  {measurement.seconds:.1f} s"
             )
