@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
@@ -34,7 +34,6 @@ models = st.builds(
 )
 
 
-@settings(max_examples=300)
 @given(models, st.integers(1, 60), st.text("a", max_size=2), st.integers(0, 4), st.sampled_from([1, 2, 256]))
 def test_the_best_are_those_of_the_whole_list(model, n, prefix, max_length, prefixes_at_once):
     items = {spelled(ids): p for ids, p in all_items(model, max_length).items() if spelled(ids).startswith(prefix)}

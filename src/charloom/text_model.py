@@ -144,8 +144,9 @@ class TextModel:
         Raises `UnknownCharacterError` for a character outside the vocabulary.
         """
         corpus = load(dataclasses.replace(dataset.config, data=data))
-        encoded = self.vocabulary.encode_items(corpus.items, unit=corpus.unit, place=corpus.place)
-        return evaluate(self.model, encoded, corpus.items, dataset.part("train").items)
+        items = [normalized(item, self.data) for item in corpus.items]
+        encoded = self.vocabulary.encode_items(items, unit=corpus.unit, place=corpus.place)
+        return evaluate(self.model, encoded, items, dataset.part("train").items)
 
 
 def _percentiles(losses: Any) -> list[float]:

@@ -246,6 +246,7 @@ def test_find_lr_draws_a_curve(invoke: Invoke, folder: Path) -> None:
         (["train", "--resume", "net"], 1, "the run is finished"),
         (["train", "--data", "none.txt"], 1, "none.txt: there is no such file"),
         (["train", "net", "--data", "names.txt"], 1, "already"),
+        (["train", "names.txt"], 2, "--data names.txt"),
         (["train", "--data", "names.txt", "--norm", "batch", "--batch-size", "1"], 2, "batch norm needs"),
         (["sample", "none"], 1, "no run 'none'"),
         (["sample", "--prefix", "Ж"], 1, "U+0416"),

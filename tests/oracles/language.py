@@ -7,6 +7,7 @@ import math
 from itertools import product
 
 import numpy as np
+from scipy.stats import chisquare
 
 
 class TableModel:
@@ -94,6 +95,15 @@ def drawn_items(model, max_length, *, prefix=(), unit="line", **settings):
             elif share > 0:
                 open_items[*ids, id_] = probability * share
     return outcomes
+
+
+def fit_of(observed, expected):
+    """P-value of observed counts under expected shares; 0 for what cannot happen."""
+    observed, expected = np.array(observed), np.array(expected)
+    if observed[expected == 0].any():
+        return 0.0
+    possible = expected > 0
+    return chisquare(observed[possible], observed.sum() * expected[possible]).pvalue if possible.sum() > 1 else 1.0
 
 
 def ranking(shares):

@@ -53,6 +53,8 @@ def train(
         run = Run.open(name, runs)
         dataset = run.dataset()
     else:
+        if name is not None and Path(name).is_file():
+            raise ConfigError(f"{name} is a file, and would only name the run", remedy=f"Write --data {name}")
         dataset = Dataset.load(data or DataConfig())
         run = create_run(dataset, model or ModelConfig(), training, root=runs, name=name)
     result = fit_with_progress(run, dataset, resume=resume)
