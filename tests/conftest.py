@@ -11,6 +11,9 @@ from hypothesis import settings
 
 PARITY_MD5 = "401b3c4cac9e28a586ed15e81256680d"
 
+# Small batches are faster on one thread, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test asserts a time, so no property test has a deadline. `pytest --hypothesis-profile=long` is the long run.
 settings.register_profile("short", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=10_000)

@@ -240,8 +240,9 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
-        for name in ("weight_decay", "warmup", "seed"):
+        for name in ("weight_decay", "warmup"):
             _at_least(name, getattr(self, name), 0)
+        _seed(self.seed)
         _require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} is not above 0", "Try 0.005.")
         _require(0 <= self.momentum < 1, f"--momentum {self.momentum} is not in [0, 1)", "Try 0.9.")
         _require(0 < self.drop_at <= 1, f"--drop-at {self.drop_at} is not in (0, 1]", "Try 0.5.")
@@ -303,7 +304,7 @@ class SamplingConfig:
             _require(0 <= self.min_p <= 1, f"--min-p {self.min_p} is not in [0, 1]", "Try 0.05.")
         if self.max_length is not None:
             _at_least("max_length", self.max_length, 1)
-        _at_least("seed", self.seed, 0)
+        _seed(self.seed)
 
 
 def _flag(name: str) -> str:
@@ -321,6 +322,10 @@ def _at_least(name: str, value: float, least: float) -> None:
         f"{_flag(name)} {value} is below {least}",
         f"Give a value of at least {least}.",
     )
+
+
+def _seed(value: int) -> None:
+    _require(0 <= value < 1 << 63, f"--seed {value} is not in [0, 2^63)", "Try 0.")
 
 
 def _one_of(name: str, value: object, choices: Any) -> None:

@@ -239,6 +239,8 @@ def test_find_lr_draws_a_curve(invoke: Invoke, folder: Path) -> None:
         (["nonsense"], 2, "nonsense"),
         (["sample", "--temperature", "-1"], 2, "--temperature"),
         (["sample", "-n", "0"], 2, "below 1"),
+        (["sample", "--seed", str(1 << 64)], 2, "--seed"),
+        (["train", "--seed", str(1 << 64)], 2, "--seed"),
         (["train", "--model", "nothing"], 2, "no model 'nothing'"),
         (["train", "--model", "ngram:3", "--hidden", "3"], 2, "--hidden does not apply to ngram:3"),
         (["train", "--model", "ngram:3", "--steps", "3"], 2, "training flags do not apply"),

@@ -45,6 +45,8 @@ def sample(
         charloom sample
         charloom sample my-run -n 50 --temperature 0.8 --top-k 10 --prefix ma --novel --unique
 
+    Contiguous text (--unit text) begins as the data did; give a --prefix to begin elsewhere.
+
     The distribution of the next character is changed in this order: temperature, top-k, top-p, min-p. The
     probability of an item is the one that the unchanged model gives it.
 
