@@ -325,7 +325,7 @@ def _at_least(name: str, value: float, least: float) -> None:
 
 
 def _seed(value: int) -> None:
-    _require(0 <= value < 1 << 63, f"--seed {value} is not in [0, 2^63)", "Try 0.")
+    _require(0 <= value < 1 << 64, f"--seed {value} is not in [0, 2^64)", "Try 0.")
 
 
 def _one_of(name: str, value: object, choices: Any) -> None:
