@@ -78,9 +78,12 @@ def test_the_long_commands_start(tmp_path: Path, parity_names: Path) -> None:
 
 def test_the_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("python")
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102 -- the project's own page
-    assert len(capsys.readouterr().out.splitlines()) == 7
+    lines = []
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102 -- the project's own page
+        lines.append(len(capsys.readouterr().out.splitlines()))
+    assert lines == [7, 1]
+    assert (tmp_path / "runs/kept/result.json").exists()
 
 
 def test_the_tree_names_every_file() -> None:

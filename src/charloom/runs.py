@@ -86,12 +86,12 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, name: str | None = None, root: Path = RUNS) -> Run:
-        """The run called ``name`` (below ``root``, or a path), or the latest one.
+    def open(cls, name: str | None = None, root: Path = RUNS, *, with_weights: bool = False) -> Run:
+        """The run called ``name`` (below ``root``, or a path), or the latest one (that has weights, if so asked).
 
         Raises `RunError` when there is none, and `CheckpointError` when its files are damaged.
         """
-        folder = _find(name, root)
+        folder = _find(name, root, with_weights)
         config = read_json(folder / "config.json")
         keys = {"format", "data", "model", "training", "data_sha256", "environment"}
         if not isinstance(config, dict) or set(config) != keys:
@@ -233,14 +233,14 @@ def environment(threads: int | None = None, device: str | None = None) -> dict[s
     return {"python": platform.python_version(), **versions, "threads": threads, "device": device}
 
 
-def _find(name: str | None, root: Path) -> Path:
+def _find(name: str | None, root: Path, with_weights: bool) -> Path:
     if name is not None:
         for folder in (root / name, Path(name)):
             if (folder / "config.json").is_file():
                 return folder
         known = ", ".join(sorted(folder.name for folder in _all(root))) or "none yet"
         raise RunError(f"there is no run {name!r}", where=str(root), remedy=f"Runs here: {known}.")
-    folders = _all(root)
+    folders = [folder for folder in _all(root) if not with_weights or (folder / "best.safetensors").exists()]
     if not folders:
         raise RunError("there are no runs yet", where=str(root), remedy="Make one with: charloom train")
     return max(folders, key=_last_written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data file and two runs: `counted` and, the latest, `net`."""
     path = tmp_path_factory.mktemp("cli")
     (path / "names.txt").write_text("\n".join(small.names()))
+    (path / "odd.txt").write_text("ann\nan?\n")
     with chdir(path):
         main(["train", "counted", "--model", "ngram:3", "--data", "names.txt"])
         main(["train", "net", *MLP, "--data", "names.txt"])
@@ -65,7 +67,7 @@ def test_every_command_has_help_with_an_example(invoke: Invoke) -> None:
         assert command in output
         status, page, _ = invoke(command, "--help")
         assert status == 0
-        assert "Example" in page
+        assert "For example:" in page
         assert f"charloom {command}" in page
 
 
@@ -249,6 +251,8 @@ def test_find_lr_draws_a_curve(invoke: Invoke, folder: Path) -> None:
         (["train", "--data", "none.txt"], 1, "none.txt: there is no such file"),
         (["train", "net", "--data", "names.txt"], 1, "already"),
         (["train", "names.txt"], 2, "--data names.txt"),
+        (["train", "absent.txt"], 2, "--data absent.txt"),
+        (["score", "--data", "odd.txt", "--run", "net"], 1, "odd.txt, line 2, character 3: '?'"),
         (["train", "--data", "names.txt", "--norm", "batch", "--batch-size", "1"], 2, "batch norm needs"),
         (["sample", "none"], 1, "no run 'none'"),
         (["sample", "--prefix", "Ж"], 1, "U+0416"),
@@ -314,6 +318,34 @@ def test_data_from_standard_input_is_kept_with_the_run(folder: Path) -> None:
     command = [sys.executable, "-m", "charloom", *["evaluate", "piped", "--samples", "0", "--runs", "piped"]]
     subprocess.run(command, cwd=folder, text=True, capture_output=True, check=True)
     assert (folder / "piped/piped/data.txt").read_text("utf-8-sig") == names
+
+
+def test_items_to_judge_come_from_standard_input_too(folder: Path) -> None:
+    for command in ("score --data - --run counted", "evaluate counted --samples 0 --data -"):
+        arguments = [sys.executable, "-m", "charloom", *command.split()]
+        done = subprocess.run(arguments, cwd=folder, input="emma\nava\n", text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_terminal_that_cannot_show_a_character_gets_a_question_mark(folder: Path) -> None:
+    command = [sys.executable, "-m", "charloom", "score", "emma", "--run", "counted"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "emma" in done.stdout
+    assert "?" in done.stdout
+
+
+def test_a_run_without_weights_is_not_the_latest_to_use(invoke: Invoke) -> None:
+    invoke("train", "good", "--data", "names.txt", "--model", "bigram", "--runs", "mixed")
+    status, _, messages = invoke(
+        *("train", "bad", "--data", "names.txt", *MLP, "--learning-rate", "1e30", "--optimizer", "sgd"),
+        *("--schedule", "constant", "--runs", "mixed"),
+    )
+    assert status == 1
+    assert "the loss is" in messages
+    status, _, messages = invoke("sample", "-n", "1", "--runs", "mixed")
+    assert status == 0, messages
 
 
 def test_quickstart_is_the_whole_job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -29,11 +30,11 @@ app = App(
     help_epilogue=(
         "Commands that take a run use the latest one unless told otherwise. Results go to standard output, progress and"
         " messages to standard error. Exit status: 0 done, 1 failure, 2 misuse, 130 interrupted."
-        " `--debug` with any command shows the traceback of an error."
+        " --debug with any command shows the traceback of an error."
     ),
     version=lambda: version("telltales"),
     version_flags=["--version"],
-    help_format="rst",
+    help_format="plaintext",
 )
 for command in (quickstart, describe, train, find_lr, sample, best, score, evaluate, ladder, runs):
     app.command(command)
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal that cannot show a character shows `?`.
     warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {message}")
     try:
         app(tokens, exit_on_error=False, print_error=True, result_action="return_none")

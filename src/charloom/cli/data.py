@@ -20,7 +20,7 @@ ALPHABET_SHOWN = 60
 def describe(*, data: DataFlags = None, json: Json = False) -> None:
     """Describe the data: items, duplicates, alphabet, lengths, and both protocols' splits with their overlap.
 
-    Examples::
+    For example:
 
         charloom describe
         charloom describe --data names.txt --case lower --json

@@ -40,7 +40,7 @@ def sample(
 ) -> None:
     """Generate new items.
 
-    Examples::
+    For example:
 
         charloom sample
         charloom sample my-run -n 50 --temperature 0.8 --top-k 10 --prefix ma --novel --unique
@@ -55,7 +55,7 @@ def sample(
     from charloom.runs import Run
     from charloom.sampling import sample_filtered
 
-    opened = Run.open(run, runs)
+    opened = Run.open(run, runs, with_weights=True)
     if n is None:
         n = 20 if opened.data.unit == "line" else 1
     _at_least_one(n)
@@ -76,7 +76,7 @@ def best(
 ) -> None:
     """List the most probable items of a model, exactly, most probable first.
 
-    Example::
+    For example:
 
         charloom best -n 10 --prefix jo
 
@@ -85,7 +85,7 @@ def best(
     from charloom.runs import Run
 
     _at_least_one(n)
-    opened = Run.open(run, runs)
+    opened = Run.open(run, runs, with_weights=True)
     if opened.data.unit == "text":
         raise ConfigError(
             "a model of contiguous text has no most probable items: its text never ends", remedy="Use charloom sample."
@@ -96,19 +96,22 @@ def best(
         return
     for rank, item in enumerate(found, 1):
         share = math.exp(item.log_probability)
-        line(f"{rank:>4}  {share:.3e}  one in {1 / max(share, 1e-300):>13,.0f}  {item.text}")
+        line(f"{rank:>4}  {share:.3e}  one in {1 / max(share, 1e-300):>13,.0f}  {item.text or '(empty)'}")
 
 
 def score(
     *items: str,
-    data: Annotated[str | None, Parameter(help="Also score every line of this file (- for standard input).")] = None,
+    data: Annotated[
+        str | None,
+        Parameter(help="Also score every line of this file (- for standard input).", allow_leading_hyphen=True),
+    ] = None,
     run: RunName = None,
     json: Json = False,
     runs: RunsFolder = Path("runs"),
 ) -> None:
     """Show how surprising a model finds items, character by character.
 
-    Examples::
+    For example:
 
         charloom score emma xqzt
         charloom score --data candidates.txt --json
@@ -121,14 +124,15 @@ def score(
     """
     from charloom.runs import Run
 
-    opened = Run.open(run, runs)
+    opened = Run.open(run, runs, with_weights=True)
     model = opened.text_model()
     texts = [(item, f"item {position}") for position, item in enumerate(items, 1)]
     if data is not None:
         from charloom.corpus import load
 
         corpus = load(dataclasses.replace(opened.data, data=data, unit="line"))
-        texts += [(item, corpus.place(position, 0)) for position, item in enumerate(corpus.items)]
+        places = (corpus.place(position, 0).rpartition(", ")[0] for position in range(len(corpus.items)))
+        texts += list(zip(corpus.items, places, strict=True))
     if not texts:
         raise ConfigError("nothing to score", remedy="Name items, or a file with --data.")
     scores = [model.score(text, where=where) for text, where in texts]

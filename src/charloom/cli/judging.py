@@ -24,7 +24,13 @@ Final = Annotated[bool, Switch, Parameter(help="Also read the test part. Do this
 def evaluate(
     run: RunName = None,
     *,
-    data: Annotated[str | None, Parameter(help="Judge every item of this file instead of the run's dev part.")] = None,
+    data: Annotated[
+        str | None,
+        Parameter(
+            help="Judge every item of this file (- for standard input) instead of the run's dev part.",
+            allow_leading_hyphen=True,
+        ),
+    ] = None,
     final: Final = False,
     samples: Annotated[int, Parameter(help="Samples to judge for novelty; 0 for none.")] = 1000,
     sampling: SamplingFlags = None,
@@ -33,7 +39,7 @@ def evaluate(
 ) -> None:
     """Measure a model: its loss on dev, seen and unseen items apart, and how new its samples are.
 
-    Examples::
+    For example:
 
         charloom evaluate
         charloom evaluate my-run --data other.txt --samples 0 --json
@@ -47,7 +53,7 @@ def evaluate(
         raise ConfigError("--final and --data exclude each other", remedy="Leave one of them out.")
     if samples < 0:
         raise ConfigError(f"--samples {samples} is below 0", remedy="Use 0 for none.")
-    opened = Run.open(run, runs)
+    opened = Run.open(run, runs, with_weights=True)
     model, dataset = opened.text_model(), opened.dataset()
     if data is None:
         names: tuple[PartName, ...] = ("dev", "test") if final else ("dev",)
@@ -102,7 +108,7 @@ def ladder(
 ) -> None:
     """Fit several models on one data set and compare them, each against the best of those before it.
 
-    Examples::
+    For example:
 
         charloom ladder --data names.txt
         charloom ladder --models bigram,ngram:5,ngram:6 --protocol classic --json
@@ -156,7 +162,7 @@ def _against(rung: Rung) -> str:
 def runs(*, json: Json = False, runs: RunsFolder = Path("runs")) -> None:
     """List the runs, the latest first.
 
-    Example::
+    For example:
 
         charloom runs
 

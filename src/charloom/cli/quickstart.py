@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.markup import escape
 
 from charloom.cli.console import out, table, typed
 from charloom.cli.options import DataFlags, RunsFolder
@@ -19,7 +22,7 @@ NAMES = 20
 def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> None:
     """Climb from a unigram to a neural network on the built-in names (or your own), and print new ones.
 
-    Examples::
+    For example:
 
         charloom quickstart
         charloom quickstart --data names.txt
@@ -36,23 +39,39 @@ def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> No
     lowest = min(rungs, key=lambda rung: rung.dev if rung.dev is not None else float("inf"))
     out.print(f"\nNew ones, from the {lowest.model}; * stands in the training data. Low temperatures play safe:\n")
     run = Run.open(lowest.run)
-    _show_samples(run.text_model(), frozenset(run.dataset().part("train").items))
+    train = run.dataset().part("train").items
+    _show_samples(run.text_model(), frozenset(train))
     elsewhere = "" if runs == Path("runs") else f" --runs {runs}"
     out.print(f"\nThe runs lie in {runs}; the one that these came from is {run.name}. What to try next:\n")
-    for command, purpose in (
-        (f"charloom sample {run.name} --novel --unique --temperature 0.8{elsewhere}", "more, and only new ones"),
-        (f"charloom sample {run.name} --prefix ma{elsewhere}", "that start as you like"),
-        (f"charloom best {run.name}{elsewhere}", "the most probable ones of all"),
-        (f"charloom score maria xqzt --run {run.name}{elsewhere}", "what would be unusual, and where"),
+    hints = [
+        (f"charloom sample {run.name} --temperature 0.8{elsewhere}", "more"),
+        (f"charloom sample {run.name} --prefix {shlex.quote(train[0][:2])}{elsewhere}", "that start as you like"),
         ("charloom quickstart --data FILE", "the same on your own list"),
-    ):
-        out.print(f"  {typed(command)}  [dim]# {purpose}[/]", soft_wrap=True)
+    ]
+    if data.unit == "line":
+        hints[1:1] = [
+            (f"charloom sample {run.name} --novel --unique{elsewhere}", "only new ones, none twice"),
+            (f"charloom best {run.name}{elsewhere}", "the most probable ones of all"),
+            (f"charloom score {shlex.quote(train[0])} --run {run.name}{elsewhere}", "how usual one is, and where not"),
+        ]
+    for command, purpose in hints:
+        out.print(f"  {escape(typed(command))}  [dim]# {purpose}[/]", soft_wrap=True)
 
 
 def _show_samples(model: TextModel, known: frozenset[str]) -> None:
+    if model.data.unit == "text":
+        for temperature in TEMPERATURES:
+            out.print(f"[bold]temperature {temperature}[/]")
+            out.print(escape(model.sample(1, temperature=temperature)[0].text) + "\n")
+        return
     columns = []
     for temperature in TEMPERATURES:
         samples = model.sample(NAMES, temperature=temperature)
-        columns.append([f"{one.text}{' *' if one.text in known else ''}" for one in samples])
+        columns.append([escape(f"{one.text}{' *' if one.text in known else ''}") for one in samples])
+    width = max(len(text) for column in columns for text in column)
     headings = {f"temperature {temperature}": "left" for temperature in TEMPERATURES}
-    table("", headings, [list(row) for row in zip(*columns, strict=True)])
+    if len(columns) * (width + 3) < out.width:
+        table("", headings, [list(row) for row in zip(*columns, strict=True)])
+        return
+    for heading, column in zip(headings, columns, strict=True):
+        out.print(f"[bold]{heading}[/]\n" + "\n".join(column) + "\n")

@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Train (or count) a model and keep it in a run folder.
 
-    Examples::
+    For example:
 
         charloom train --data names.txt
         charloom train shallow --data names.txt --model mlp --hidden 300 --steps 50000
@@ -53,8 +53,8 @@ def train(
         run = Run.open(name, runs)
         dataset = run.dataset()
     else:
-        if name is not None and Path(name).is_file():
-            raise ConfigError(f"{name} is a file, and would only name the run", remedy=f"Write --data {name}")
+        if name is not None and (Path(name).is_file() or Path(name).suffix in (".txt", ".csv", ".gz", ".xz")):
+            raise ConfigError(f"{name!r} would only name the run", remedy=f"For the data, write --data {name}")
         dataset = Dataset.load(data or DataConfig())
         run = create_run(dataset, model or ModelConfig(), training, root=runs, name=name)
     result = fit_with_progress(run, dataset, resume=resume)
@@ -116,7 +116,7 @@ def find_lr(
 ) -> None:
     """Find a learning rate: raise it step by step, watch the loss, stop where it explodes (Smith 2017).
 
-    Example::
+    For example:
 
         charloom find-lr --data names.txt --model mlp --optimizer sgd
 
