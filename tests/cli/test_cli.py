@@ -287,6 +287,13 @@ def test_hints_name_the_command_as_it_was_typed(monkeypatch: pytest.MonkeyPatch)
     assert typed("Try: charloom train; install charloom again") == "Try: 'a b/lab' train; install charloom again"
 
 
+def test_a_model_worse_than_a_uniform_guess_is_pointed_out(invoke: Invoke, folder: Path) -> None:
+    (folder / "few.txt").write_text("\n".join(small.names(12)))
+    for model, noted in (("bigram", False), ("mlp", True)):
+        _, _, messages = invoke("train", "--data", "few.txt", "--model", model, "--runs", "few")
+        assert ("worse than a uniform guess" in messages) == noted
+
+
 def test_prefix_and_items_are_read_like_the_data(invoke: Invoke) -> None:
     status, output, _ = invoke(
         "train", "folded", "--data", "names.txt", "--case", "lower", "--model", "bigram", "--runs", "c"

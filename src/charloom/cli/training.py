@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,6 +94,12 @@ def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
     out.print(f"{result['parameters']:,} parameters, {steps}{result['seconds']:.1f} s, {result['outcome']}")
     out.print(f"weights sha256 {result['weights_sha256'][:16]}", highlight=False)
     line(f"{run.folder}")
+    uniform = math.log(len(dataset.vocabulary))
+    if dev["loss"]["nats"] is None or dev["loss"]["nats"] > uniform:
+        log(
+            f"[yellow]Note:[/] on dev the model is worse than a uniform guess ({uniform:.2f} nats/char):"
+            f" {result['train']['items']:,} items are too few for it. Try --model ngram:3."
+        )
     commands = ["charloom sample", "charloom score TEXT"]
     if run.data.unit == "line":
         commands.insert(1, "charloom best")
