@@ -35,7 +35,7 @@ def train(data: Dataset, model: str = "mlp", **settings: Any) -> TextModel:
     """A model of the data, in memory; a neural one with the weights of its lowest dev loss.
 
     ``settings`` are those of `ModelConfig` and `TrainingConfig` together, such as ``hidden=300, steps=5_000``. To keep
-    what is trained in a folder, and to resume it, use `charloom.Run` and `charloom.fit_run`.
+    what is trained in a folder, and to resume it, use `charloom.create_run` and `charloom.fit_run`.
 
     Raises `ConfigError` for a setting that does not exist or does not apply to the model.
     """
