@@ -67,7 +67,10 @@ def skeleton(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     modules = {f"charloom.{layer.strip('()')}" for layer in CONTRACTS["layers"]["layers"]} - {"charloom.models"}
     modules.update(CONTRACTS["without-torch"]["source_modules"])
-    modules.update(f"{package}.__init__" for package in ("charloom", "charloom.models", "telltales"))
+    layers = [name.strip("() ") for layer in CONTRACTS["telltales-layers"]["layers"] for name in layer.split("|")]
+    modules.update({f"telltales.{layer}" for layer in layers} - {"telltales.report"})
+    packages = ("charloom", "charloom.models", "telltales", "telltales.report")
+    modules.update(f"{package}.__init__" for package in packages)
     for module in modules:
         write(tmp_path, module.replace(".", "/"), "")
     return tmp_path
@@ -88,7 +91,7 @@ def broken_contracts(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "code", "broken"),
     [
-        ("telltales/watch", "import charloom.config", {"telltales-alone"}),
+        ("telltales/watching", "import charloom.config", {"telltales-alone"}),
         ("charloom/training", "import telltales", {"one-file-watches"}),
         ("charloom/cli", "from telltales import __version__", {"one-file-watches"}),
         ("charloom/config", "import charloom.corpus", {"layers"}),
@@ -102,7 +105,14 @@ def broken_contracts(folder: Path) -> set[str]:
         ("charloom/models/counts", "import torch", {"without-torch"}),
         ("charloom/sampling", "def late():\n    import torch", {"without-torch"}),
         ("charloom/experiments", "import rich", {"terminal"}),
-        ("telltales/watch", "import cyclopts", {"terminal"}),
+        ("telltales/watching", "import cyclopts", {"terminal"}),
+        ("telltales/report/html", "import rich", {"terminal"}),
+        ("telltales/watching", "import matplotlib", {"terminal"}),
+        ("telltales/record", "import torch", {"records-without-torch"}),
+        ("telltales/report/html", "def late():\n    import torch", {"records-without-torch"}),
+        ("telltales/record", "import telltales.transfer", {"telltales-layers"}),
+        ("telltales/probes", "import telltales.watching", {"telltales-layers"}),
+        ("telltales/afterthought", "", {"telltales-layers"}),
     ],
 )
 def test_a_contract_is_broken(skeleton: Path, module: str, code: str, broken: set[str]) -> None:
@@ -112,7 +122,10 @@ def test_a_contract_is_broken(skeleton: Path, module: str, code: str, broken: se
 
 def test_what_the_contracts_allow(skeleton: Path) -> None:
     write(skeleton, "charloom/watching", "import telltales\nfrom telltales import watch")
-    write(skeleton, "telltales/watch", "import torch")
+    write(skeleton, "telltales/watching", "import torch\nimport telltales.report.html")
+    write(skeleton, "telltales/report/html", "import telltales.record")
+    write(skeleton, "telltales/report/terminal", "import rich.live")
+    write(skeleton, "telltales/report/axes", "def late():\n    import matplotlib")
     write(skeleton, "charloom/training", "import torch\nimport charloom.models.mlp")
     write(skeleton, "charloom/models/mlp", "import torch\nimport charloom.initialization\nimport charloom.errors")
     write(skeleton, "charloom/initialization", "import torch\nimport charloom.errors")
@@ -124,8 +137,12 @@ def test_what_the_contracts_allow(skeleton: Path) -> None:
     assert broken_contracts(skeleton) == set()
 
 
-def test_text_and_counted_models_load_no_torch() -> None:
+@pytest.mark.parametrize(
+    ("contract", "others"),
+    [("without-torch", ["charloom.cli"]), ("records-without-torch", ["telltales.report.html"])],
+)
+def test_what_needs_no_torch_loads_none(contract: str, others: list[str]) -> None:
     """The contract sees direct imports only; this sees them all."""
-    modules = ", ".join([*CONTRACTS["without-torch"]["source_modules"], "charloom.cli"])
+    modules = ", ".join([*CONTRACTS[contract]["source_modules"], *others])
     status, output = python("-P", "-c", f"import {modules}, sys; sys.exit('torch' in sys.modules)")
     assert status == 0, output

@@ -8,6 +8,8 @@ runs/NAME/
   last.safetensors    weights, optimizer and random state to resume from (neural models)
   result.json         what came out: losses, parameters, seconds, checksum of the weights
   data.txt            the items, where they came from standard input
+  record.jsonl        what went on inside while it trained (`--watch`)
+  report.html         the same, drawn
 """
 
 from __future__ import annotations

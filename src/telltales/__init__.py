@@ -1,8 +1,57 @@
-"""Training diagnostics for any `torch.nn.Module`, as verdicts: the layer, the number, the cause and the remedy.
+"""Training diagnostics for any `torch.nn.Module`: what goes on inside while it trains, measured, recorded and drawn.
 
-Needs torch and numpy only, and knows nothing of language models.
+    with telltales.watch(model, optimizer) as w:
+        for inputs, targets in batches:
+            ...
+            optimizer.step()
+            w.step(loss)
+    w.report("report.html")
+
+Needs torch and numpy only, and knows nothing of language models. Records can be read and drawn without torch, so this
+module imports nothing until it is asked for.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from telltales.errors import ProbeError, RecordError, TelltalesError, TelltalesWarning, UsageError
+    from telltales.record import Limits, Record
+    from telltales.record_file import read_record
+    from telltales.schedule import PRESETS, Preset, Schedule
+    from telltales.watching import Watch, watch
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "telltales.errors": ("ProbeError", "RecordError", "TelltalesError", "TelltalesWarning", "UsageError"),
+    "telltales.record": ("Limits", "Record"),
+    "telltales.record_file": ("read_record",),
+    "telltales.schedule": ("PRESETS", "Preset", "Schedule"),
+    "telltales.watching": ("Watch", "watch"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "PRESETS",
+    "Limits",
+    "Preset",
+    "ProbeError",
+    "Record",
+    "RecordError",
+    "Schedule",
+    "TelltalesError",
+    "TelltalesWarning",
+    "UsageError",
+    "Watch",
+    "read_record",
+    "watch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'telltales' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -355,6 +355,23 @@ def test_a_run_without_weights_is_not_the_latest_to_use(invoke: Invoke) -> None:
     assert status == 0, messages
 
 
+def test_a_watched_training_links_its_report(invoke: Invoke, folder: Path) -> None:
+    for number, flag in enumerate((["--watch"], ["--watch=full"], ["--watch", "economy"], ["--watch", "off"], [])):
+        name = f"watched-{number}"
+        status, output, messages = invoke("train", name, *flag, *MLP, "--data", "names.txt")
+        assert status == 0, messages
+        assert (f"runs/{name}/report.html" in output) == (number < 3)
+        assert (folder / f"runs/{name}/record.jsonl").exists() == (number < 3)
+
+
+def test_a_counted_model_cannot_be_watched(invoke: Invoke, folder: Path) -> None:
+    status, _, messages = invoke("train", "refused", "--model", "bigram", "--watch", "--data", "names.txt")
+    assert status == 2
+    assert "nothing goes on inside" in messages
+    assert not (folder / "runs/refused").exists()
+    assert invoke("train", *MLP, "--watch=rich", "--data", "names.txt")[0] == 2
+
+
 def test_quickstart_is_the_whole_job(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -362,5 +379,14 @@ def test_quickstart_is_the_whole_job(
     with chdir(folder):
         main(["quickstart", "--data", "names.txt", "--runs", "quick"])
     output = capfd.readouterr().out
-    for expected in ("unigram", "bigram", "ngram:5", "mlp", "temperature 2.0", "charloom best", "--runs quick"):
+    for expected in (
+        "unigram",
+        "bigram",
+        "ngram:5",
+        "mlp",
+        "temperature 2.0",
+        "charloom best",
+        "--runs quick",
+        "report.html",
+    ):
         assert expected in output

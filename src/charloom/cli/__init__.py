@@ -16,6 +16,7 @@ from charloom.cli.console import explain, log
 from charloom.cli.data import describe
 from charloom.cli.generating import best, sample, score
 from charloom.cli.judging import evaluate, ladder, runs
+from charloom.cli.options import with_values
 from charloom.cli.quickstart import quickstart
 from charloom.cli.training import find_lr, train
 from charloom.errors import CharloomError
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
-    tokens = [token for token in tokens if token != "--debug"]
+    tokens = with_values([token for token in tokens if token != "--debug"])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal that cannot show a character shows `?`.

@@ -126,11 +126,11 @@ def ladder(
         show_ladder(rungs)
 
 
-def fit_rung(run: Any, dataset: Any) -> dict[str, Any]:
-    """Fit one model of a ladder with its progress shown."""
+def fit_rung(run: Any, dataset: Any, watch: str | None = None) -> dict[str, Any]:
+    """Fit one model of a ladder with its progress shown; a neural one watched, if so asked."""
     from charloom.cli.training import fit_with_progress
 
-    return fit_with_progress(run, dataset)
+    return fit_with_progress(run, dataset, watch=watch)
 
 
 def show_ladder(rungs: Iterable[Rung]) -> None:

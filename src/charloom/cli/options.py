@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -24,4 +24,17 @@ SamplingFlags = Annotated[SamplingConfig | None, Parameter(name="*", group=_SAMP
 Json = Annotated[bool, Parameter(negative="", help="Print JSON for a program instead of a table for a person.")]
 RunName = Annotated[str | None, Parameter(help="A run's name or folder. [default: the latest]")]
 RunsFolder = Annotated[Path, Parameter(name="--runs", help="The folder that runs lie in.")]
+Watch = Annotated[
+    Literal["off", "economy", "standard", "full"],
+    Parameter(help="Record and draw what goes on inside the network; --watch alone is `standard`.", group=_TRAINING),
+]
 Switch = Parameter(negative="")
+
+
+def with_values(tokens: list[str]) -> list[str]:
+    """The command line with `--watch` alone, or before another option, as `--watch=standard`."""
+    spelled = []
+    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+        has_value = following in ("off", "economy", "standard", "full")
+        spelled.append("--watch=standard" if token == "--watch" and not has_value else token)
+    return spelled

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from charloom.cli.console import out, table, typed
-from charloom.cli.options import DataFlags, RunsFolder
+from charloom.cli.options import DataFlags, RunsFolder, Watch
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ TEMPERATURES = (0.5, 1.0, 2.0)
 NAMES = 20
 
 
-def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> None:
+def quickstart(*, data: DataFlags = None, watch: Watch = "standard", runs: RunsFolder = Path("runs")) -> None:
     """Climb from a unigram to a neural network on the built-in names (or your own), and print new ones.
 
     For example:
@@ -34,13 +35,18 @@ def quickstart(*, data: DataFlags = None, runs: RunsFolder = Path("runs")) -> No
     data = data or DataConfig()
     models = [ModelConfig(model="unigram"), ModelConfig(model="bigram"), ModelConfig(model="ngram:5"), ModelConfig()]
     out.print(f"Four models of {'the built-in names' if data == DataConfig() else data.data}, each better informed:\n")
-    rungs = list(climb(models, data, TrainingConfig(), fit_rung, root=runs))
+    rungs = list(climb(models, data, TrainingConfig(), partial(fit_rung, watch=watch), root=runs))
     show_ladder(rungs)
     lowest = min(rungs, key=lambda rung: rung.dev if rung.dev is not None else float("inf"))
     out.print(f"\nNew ones, from the {lowest.model}; * stands in the training data. Low temperatures play safe:\n")
     run = Run.open(lowest.run)
     train = run.dataset().part("train").items
     _show_samples(run.text_model(), frozenset(train))
+    for rung in rungs:
+        if (Path(rung.run) / "report.html").exists():
+            out.print(
+                f"\nWhat went on inside the {rung.model} while it trained: {rung.run}/report.html", soft_wrap=True
+            )
     elsewhere = "" if runs == Path("runs") else f" --runs {runs}"
     out.print(f"\nThe runs lie in {runs}; the one that these came from is {run.name}. What to try next:\n")
     hints = [

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from charloom.cli.console import line, log, number, out, print_json, table, typed
-from charloom.cli.options import DataFlags, Json, ModelFlags, RunsFolder, Switch, TrainingFlags
+from charloom.cli.options import DataFlags, Json, ModelFlags, RunsFolder, Switch, TrainingFlags, Watch
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.errors import ConfigError
 
 if TYPE_CHECKING:
     from charloom.dataset import Dataset
+    from charloom.observer import Observer
     from charloom.runs import Run
 
 INTERRUPTED = 130
@@ -26,6 +27,7 @@ def train(
     data: DataFlags = None,
     model: ModelFlags = None,
     training: TrainingFlags = None,
+    watch: Watch | None = None,
     resume: Annotated[bool, Switch, Parameter(help="Go on with the named or the latest run.")] = False,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
@@ -37,6 +39,7 @@ def train(
         charloom train --data names.txt
         charloom train shallow --data names.txt --model mlp --hidden 300 --steps 50000
         charloom train --model ngram:5
+        charloom train --data names.txt --model deep-mlp --watch
         charloom train --resume shallow
 
     With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
@@ -56,25 +59,34 @@ def train(
     else:
         if name is not None and (Path(name).is_file() or Path(name).suffix in (".txt", ".csv", ".gz", ".xz")):
             raise ConfigError(f"{name!r} would only name the run", remedy=f"For the data, write --data {name}")
+        model = model or ModelConfig()
+        if watch not in (None, "off") and model.counted:
+            raise ConfigError(f"{model.model} is counted: nothing goes on inside", remedy="Leave --watch out.")
         dataset = Dataset.load(data or DataConfig())
-        run = create_run(dataset, model or ModelConfig(), training, root=runs, name=name)
-    result = fit_with_progress(run, dataset, resume=resume)
+        run = create_run(dataset, model, training, root=runs, name=name)
+    result = fit_with_progress(run, dataset, resume=resume, watch=watch)
     if json:
         print_json(result)
     else:
         _show_result(run, dataset, result)
 
 
-def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False) -> dict[str, Any]:
-    """Fit a run with its progress shown; an interrupted one exits with a hint how to go on."""
+def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False, watch: str | None = None) -> dict[str, Any]:
+    """Fit a run with its progress shown; an interrupted one exits with a hint how to go on.
+
+    ``watch``: a preset, or ``off``; None goes on as the run was watched so far.
+    """
     from charloom.fitting import fit_run
 
-    if run.model.counted:
-        observers = []
-    else:
+    observers: list[Observer] = []
+    if not run.model.counted:
         from charloom.cli.progress import ProgressDisplay, StopOnSignal
+        from charloom.watching import Watching, watched_with
 
         observers = [ProgressDisplay(run.name), StopOnSignal()]
+        preset = watched_with(run) if watch is None else watch
+        if preset not in (None, "off"):
+            observers.append(Watching(run, preset))
     result = fit_run(run, dataset, observers, resume=resume)
     if result is None:
         elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {run.folder.parent}"
@@ -94,6 +106,8 @@ def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
     out.print(f"{result['parameters']:,} parameters, {steps}{result['seconds']:.1f} s, {result['outcome']}")
     out.print(f"weights sha256 {result['weights_sha256'][:16]}", highlight=False)
     line(f"{run.folder}")
+    if (run.folder / "report.html").exists():
+        out.print(f"What went on inside: {run.folder / 'report.html'}", soft_wrap=True)
     uniform = math.log(len(dataset.vocabulary))
     if dev["loss"]["nats"] is None or dev["loss"]["nats"] > uniform:
         log(

@@ -1,0 +1,92 @@
+"""Attaches telltales to a training: what went on inside is recorded in the run folder, and drawn when it ends.
+
+The only file that imports telltales.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import telltales
+from charloom.errors import ConfigError
+from charloom.observer import Measurement, Observer, Outcome, Step
+from charloom.runs import Run
+
+if TYPE_CHECKING:
+    from charloom.training import Training
+
+PRESETS = tuple(telltales.PRESETS)
+
+
+class Watching(Observer):
+    """Watches a run's training with one of telltales' presets; see `record_path` and `report_path`.
+
+    A resumed training goes on with the record that was begun, cut back to the checkpoint.
+    """
+
+    def __init__(self, run: Run, preset: str) -> None:
+        """Raises `ConfigError` for a preset that does not exist."""
+        if preset not in PRESETS:
+            raise ConfigError(f"--watch {preset!r} is none of {', '.join(PRESETS)}")
+        self._run = run
+        self._preset = preset
+        self._watch: telltales.Watch | None = None
+
+    def started(self, training: Training) -> None:
+        """Attach the probes."""
+        attach = partial(
+            telltales.watch,
+            training.model,
+            training.optimizer,
+            preset=self._preset,
+            path=record_path(self._run),
+            first_step=training.step,
+        )
+        try:
+            self._watch = attach(resume=training.step > 0)
+        except telltales.RecordError as error:
+            warnings.warn(f"a new record is begun, since the old one is damaged: {error}", stacklevel=2)
+            self._watch = attach()
+
+    def stepped(self, training: Training, step: Step) -> None:
+        """Read the probes, if the step is one of those to observe."""
+        if self._watch is not None:
+            self._watch.step(step.loss, step.contexts, step.targets, step.rows)
+
+    def evaluated(self, training: Training, measurement: Measurement) -> None:
+        """Note the dev loss."""
+        if self._watch is not None:
+            self._watch.evaluation(measurement.dev_loss, "dev")
+
+    def ended(self, training: Training, outcome: Outcome) -> None:
+        """Take the probes away, and draw what was seen."""
+        if self._watch is not None:
+            self._watch.close(outcome)
+            try:
+                self._watch.report(report_path(self._run), title=f"{self._run.name} ({self._run.model.model})")
+            except telltales.RecordError as error:
+                warnings.warn(f"there is no report: {error}", stacklevel=2)
+
+
+def record_path(run: Run) -> Path:
+    """Where a watched run's record lies."""
+    return run.folder / "record.jsonl"
+
+
+def report_path(run: Run) -> Path:
+    """Where a watched run's report lies."""
+    return run.folder / "report.html"
+
+
+def watched_with(run: Run) -> str | None:
+    """The preset that a run was watched with so far; None if it was not, or if its record can't be read."""
+    if not record_path(run).exists():
+        return None
+    try:
+        preset = telltales.read_record(record_path(run)).about.get("preset")
+    except telltales.RecordError:
+        return None
+    return preset if preset in PRESETS else None

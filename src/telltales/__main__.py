@@ -1,0 +1,10 @@
+"""Starts the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from telltales.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Steps that count themselves: the loss is read where it is computed, and an update ends a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from telltales.errors import ProbeError
+
+
+class Automatic:
+    """Calls ``step`` with the mean loss of the forward passes since the last update, after each update."""
+
+    def __init__(
+        self, loss_from: nn.Module, optimizer: torch.optim.Optimizer, step: Callable[[torch.Tensor], None]
+    ) -> None:
+        """``loss_from``: a module whose output is the loss, or has it as ``loss``."""
+        self._optimizer, self._step = optimizer, step
+        self._losses: list[torch.Tensor] = []
+        self._of_loss = loss_from.register_forward_hook(self._forward)
+        self._of_update: RemovableHandle | None = None
+
+    def come_last(self) -> None:
+        """Move behind the hooks that were installed since: a step ends when they have seen the update."""
+        if self._of_update is not None:
+            self._of_update.remove()
+        self._of_update = self._optimizer.register_step_post_hook(self._updated)
+
+    def remove(self) -> None:
+        self._of_loss.remove()
+        if self._of_update is not None:
+            self._of_update.remove()
+
+    def _forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        loss = loss_in(output)
+        if loss is not None and torch.is_grad_enabled():
+            self._losses.append(loss.detach())
+
+    def _updated(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        losses, self._losses = self._losses, []
+        if not losses:
+            raise ProbeError(
+                "an update came, and no loss before it",
+                remedy="Let loss_from be the module whose output is the loss, or the model if its output has a `loss`; "
+                "or leave it out and call step(loss).",
+            )
+        self._step(torch.stack([loss.float().mean() for loss in losses]).mean())
+
+
+def loss_in(output: Any) -> torch.Tensor | None:
+    """The loss in a module's output: the output itself, its ``loss``, or its entry of that name."""
+    if isinstance(output, torch.Tensor):
+        return output
+    found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    return found if isinstance(found, torch.Tensor) else None

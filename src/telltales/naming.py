@@ -1,0 +1,165 @@
+"""The names of modules and parameters, free of what wrappers add, and which modules are worth a probe."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from telltales.errors import UsageError
+
+Selection = Callable[[str, nn.Module], bool] | Sequence[str] | None
+Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | Mapping[str, torch.optim.Optimizer] | None
+Models = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
+
+_UNINTERESTING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd, nn.ParameterList)
+_WHOLE = (nn.MultiheadAttention,)
+"""Modules whose children are never called: they are one place."""
+
+
+def named_models(models: object) -> dict[str, nn.Module]:
+    """Prefix → model: no prefix for a single one, its key or its number and a dot for each of several."""
+    if isinstance(models, nn.Module):
+        return {"": models}
+    if isinstance(models, Mapping):
+        named = {f"{key}.": model for key, model in models.items()}
+    elif isinstance(models, Sequence):
+        named = {f"{number}.": model for number, model in enumerate(models)}
+    else:
+        named = {}
+    if not named or not all(isinstance(model, nn.Module) for model in named.values()):
+        raise UsageError(
+            f"watch needs a torch.nn.Module, or several, and was given {type(models).__name__}",
+            remedy="Give the model first, then the optimizer: telltales.watch(model, optimizer).",
+        )
+    return named
+
+
+def named_optimizers(optimizer: Optimizers) -> dict[str, torch.optim.Optimizer]:
+    """Prefix → optimizer, as `named_models` does it."""
+    if optimizer is None:
+        return {}
+    if isinstance(optimizer, Mapping):
+        named = {f"{key}.": one for key, one in optimizer.items()}
+    elif isinstance(optimizer, Sequence):
+        named = {f"{number}.": one for number, one in enumerate(optimizer)}
+    else:
+        named = {"": optimizer}
+    for one in named.values():
+        if not hasattr(one, "register_step_post_hook"):
+            raise UsageError(
+                f"watch needs a torch.optim.Optimizer and was given {type(one).__name__}",
+                remedy="Leave the optimizer out: the change of the parameters is measured without it.",
+            )
+    return named
+
+
+def device_of(models: Mapping[str, nn.Module]) -> torch.device:
+    """Where the first parameter lies."""
+    parameters = (parameter for model in models.values() for parameter in model.parameters())
+    return next(parameters, torch.empty(0)).device
+
+
+def is_distributed() -> bool:
+    """Whether this process is one of several that train together."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside `torch.compile` and data-parallel wrappers."""
+    while True:
+        if isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        elif isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def chosen_modules(models: Mapping[str, nn.Module], selection: Selection) -> dict[str, nn.Module]:
+    """Name → module, of those to probe: the innermost ones, which compute something, or those that are selected.
+
+    ``selection``: a function of name and module, or patterns such as ``blocks.*.act``; `UsageError` if none fits.
+    """
+    every = {
+        prefix + name: module
+        for prefix, model in models.items()
+        for name, module in ((_clean(name), module) for name, module in unwrapped(model).named_modules())
+    }
+    if selection is None:
+        whole = tuple(f"{name}." for name, module in every.items() if isinstance(module, _WHOLE))
+        chosen = {
+            name: module
+            for name, module in every.items()
+            if _computes(name, module) and not (whole and name.startswith(whole))
+        }
+    elif callable(selection):
+        chosen = {name: module for name, module in every.items() if selection(name, module)}
+    else:
+        patterns = [selection] if isinstance(selection, str) else list(selection)
+        chosen = {n: m for n, m in every.items() if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)}
+    if not chosen:
+        raise UsageError(
+            "no module is left to watch",
+            remedy=f"The names are {', '.join(list(every)[:12])}…; patterns such as '*.act' select among them.",
+        )
+    return {name or type(module).__name__: module for name, module in chosen.items()}
+
+
+def trained_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Name → parameter, each once, of those that are trained and hold anything."""
+    return {
+        name: parameter
+        for name, parameter in every_parameter(models).items()
+        if parameter.requires_grad
+        and parameter.numel()
+        and not isinstance(parameter, nn.parameter.UninitializedParameter)
+    }
+
+
+def every_parameter(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Name → parameter, each once, by its first name."""
+    found: dict[str, nn.Parameter] = {}
+    seen: set[int] = set()
+    for prefix, model in models.items():
+        for name, parameter in unwrapped(model).named_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[prefix + _clean(name)] = parameter
+    return found
+
+
+def describe_parameters(models: Mapping[str, nn.Module]) -> dict[str, dict[str, Any]]:
+    """Name → shape, number of values, whether trained, and other names where the parameter is shared."""
+    names: dict[int, list[str]] = {}
+    for prefix, model in models.items():
+        for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(prefix + _clean(name))
+    return {
+        name: {
+            "shape": list(parameter.shape),
+            "numel": parameter.numel(),
+            "trainable": parameter.requires_grad,
+            "module": name.rpartition(".")[0],
+            "aliases": names[id(parameter)][1:],
+        }
+        for name, parameter in every_parameter(models).items()
+        if not isinstance(parameter, nn.parameter.UninitializedParameter)
+    }
+
+
+def _computes(name: str, module: nn.Module) -> bool:
+    if isinstance(module, _WHOLE):
+        return True
+    if isinstance(module, _UNINTERESTING):
+        return False
+    is_leaf = next(module.children(), None) is None
+    has_own = next(module.parameters(recurse=False), None) is not None
+    return is_leaf or (has_own and bool(name))
+
+
+def _clean(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")

@@ -1,0 +1,256 @@
+"""One observed step, from its first forward pass to its numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from telltales.errors import ProbeError
+from telltales.module_readings import ModuleReadings
+from telltales.naming import trained_parameters
+from telltales.observation import COLUMNS, Observation, Picture, Reading
+from telltales.parameter_readings import ParameterReadings, Stack
+from telltales.probes import BackwardProbe, ModuleProbe, OptimizerProbe
+from telltales.statistics import as_floats, moments
+from telltales.transfer import STACKED, Transfer
+
+
+class Scaler:
+    """The loss scale of an `torch.amp.GradScaler`, or 1."""
+
+    def __init__(self, scaler: Any) -> None:
+        self._scaler = scaler
+
+    def scale(self) -> float:
+        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
+
+
+class ObservedStep:
+    """Takes in one step. Made before it begins; `finish` gives its numbers."""
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        scaler: Scaler,
+        *,
+        pictures: bool,
+        spectral_norms: bool,
+        keep_gradients: bool,
+    ) -> None:
+        self._optimizers = optimizers
+        self._scaler = scaler
+        self._scale = 1.0
+        self._transfer = Transfer()
+        self._pictures = pictures
+        self._parameters = trained_parameters(models)
+        self._names = {id(parameter): name for name, parameter in self._parameters.items()}
+        self._groups: dict[str, tuple[int, int]] = {}
+        self._updates = 0
+        self._batch_size: int | None = None
+        self._inputs: int | None = None
+        self._input_values = 0
+        self._targets: tuple[int, bool] | None = None
+        self.modules = ModuleReadings(self._transfer, pictures)
+        self.parameters = ParameterReadings(
+            self._transfer,
+            self._parameters,
+            pictures=pictures,
+            spectral_norms=spectral_norms,
+            keep_gradients=keep_gradients,
+        )
+        if not optimizers:
+            self.parameters.snapshot(self._parameters)
+
+    @property
+    def trained(self) -> Mapping[str, nn.Parameter]:
+        return self._parameters
+
+    def backward_ended(self, names: set[str]) -> None:
+        self._scale = self._scaler.scale()
+        self.parameters.backward_ended([name for name in self._parameters if name in names], self._scale)
+
+    def before_update(self, optimizer: torch.optim.Optimizer) -> None:
+        self.parameters.snapshot(self._held_by(optimizer))
+
+    def after_update(self, optimizer: torch.optim.Optimizer) -> None:
+        self._updates += 1
+        self.parameters.updated(self._held_by(optimizer))
+        prefix = next(prefix for prefix, held in self._optimizers.items() if held is optimizer)
+        for number, group in enumerate(optimizer.param_groups):
+            rate, decay = (torch.as_tensor(group.get(key, math.nan)) for key in ("lr", "weight_decay"))
+            self._groups[f"{prefix}{number}"] = self._transfer.put(rate), self._transfer.put(decay)
+
+    def batch(self, batch: Any, targets: Any) -> None:
+        """Take in what the step was about, as far as it is given."""
+        inputs = _any_tensor(batch)
+        if inputs is not None and inputs.dim():
+            self._batch_size = inputs.shape[0]
+            if inputs.is_floating_point() and inputs.numel():
+                self._input_values = inputs.numel()
+                self._inputs = self._transfer.put(moments(as_floats(inputs).reshape(1, -1)))
+        labels = _any_tensor(targets)
+        if labels is not None and labels.numel():
+            flat = labels.detach().reshape(-1)[:STACKED]
+            self._targets = self._transfer.put(flat), not labels.is_floating_point()
+
+    def finish(
+        self,
+        step: int,
+        losses: torch.Tensor,
+        probes: Sequence[ModuleProbe],
+        previous: list[Stack],
+        indices: Sequence[int] | None,
+        seconds: float,
+    ) -> tuple[Observation, tuple[float, float] | None]:
+        """The step's numbers, and what `ParameterReadings.pair` says; one transfer, and one more if not all is finite.
+
+        ``losses``: (steps,), those since the last observed step, this one's last.
+        """
+        for probe in probes:
+            probe.collect_from_graph()
+            probe.collect_sums()
+        self.modules.put()
+        if previous:
+            self.parameters.compare_with(previous)
+        self.parameters.put()
+        sent = self._transfer.put(losses)
+        self._transfer.fetch()
+        self.modules.look_closer()
+        self.parameters.look_closer()
+        self._transfer.fetch()
+        all_losses = self._transfer[sent]
+        tables = self.modules.tables() | self.parameters.tables() | self._group_table()
+        picture = None
+        if self._pictures:
+            histograms = self.modules.histograms() | self.parameters.histograms()
+            picture = Picture(step, histograms, self.modules.maps())
+        called = sum(probe.calls for probe in probes)
+        scalars = {
+            "loss": float(all_losses[-1]),
+            "seconds": seconds,
+            "training_mode": sum(probe.training for probe in probes) / called if called else math.nan,
+            "loss_scale": self._scale if self._scale != 1 else math.nan,
+        }
+        if self._optimizers:
+            scalars["optimizer_steps"] = float(self._updates)
+        scalars |= self.parameters.norms() | self._batch_scalars()
+        return Observation(step, scalars, tables, picture, all_losses, indices), self.parameters.pair()
+
+    def _held_by(self, optimizer: torch.optim.Optimizer) -> list[str]:
+        held = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
+        return [self._names[parameter] for parameter in held if parameter in self._names]
+
+    def _group_table(self) -> dict[str, Reading]:
+        if not self._groups:
+            return {}
+        rows = [[float(self._transfer[ticket]) for ticket in tickets] for tickets in self._groups.values()]
+        values = np.array(rows, np.float32).reshape(-1, len(COLUMNS["group"]))
+        return {"group": Reading(tuple(self._groups), values)}
+
+    def _batch_scalars(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if self._batch_size is not None:
+            found["batch_size"] = float(self._batch_size)
+        if self._inputs is not None:
+            row = self._transfer[self._inputs][0]
+            found |= {"input_mean": float(row[0]), "input_std": float(row[1]) / math.sqrt(self._input_values)}
+        if self._targets is not None:
+            ticket, are_classes = self._targets
+            labels = self._transfer[ticket].astype(np.float64)
+            if are_classes:
+                _, counts = np.unique(labels[labels >= 0], return_counts=True)
+                shares = counts / max(counts.sum(), 1)
+                found["target_entropy"] = float(-(shares * np.log(shares)).sum())
+            else:
+                found |= {"target_mean": float(labels.mean()), "target_std": float(labels.std())}
+        return found
+
+
+class Probes:
+    """All probes of one watch, and which of them are installed."""
+
+    def __init__(self, modules: list[ModuleProbe], compiled_parts: list[set[nn.Module]]) -> None:
+        self.modules = modules
+        self._compiled_parts = compiled_parts
+        self._backward: BackwardProbe | None = None
+        self._optimizers: list[OptimizerProbe] = []
+        if compiled_parts:
+            for probe in modules:
+                probe.install()
+
+    def start(self, step: ObservedStep, optimizers: Sequence[torch.optim.Optimizer], failed: Any) -> None:
+        for probe in self.modules:
+            probe.install()
+            probe.start(step.modules)
+
+        def backward_ended(names: set[str]) -> None:
+            # Before the next forward pass of the step overwrites what a compiled graph has left.
+            for probe in self.modules:
+                probe.collect_from_graph()
+            step.backward_ended(names)
+
+        self._backward = BackwardProbe(backward_ended, failed)
+        self._backward.install(step.trained)
+        self._optimizers = [OptimizerProbe(o, step.before_update, step.after_update, failed) for o in optimizers]
+        for optimizer in self._optimizers:
+            optimizer.install()
+
+    def stop(self) -> None:
+        """After an observed step: what a compiled graph has taken in stays, switched off."""
+        stays = bool(self._compiled_parts) or any(probe.traced for probe in self.modules)
+        for probe in self.modules:
+            probe.stop()
+            if not stays:
+                probe.remove()
+        self._stop_others()
+
+    def remove(self) -> None:
+        for probe in self.modules:
+            probe.stop()
+            probe.remove()
+        self._stop_others()
+
+    def unfired(self) -> list[str]:
+        """The modules that did not run. Raises `ProbeError` if it is the probes that did not see them."""
+        silent = [probe.watched.name for probe in self.modules if not probe.calls]
+        ran = {probe.module for probe in self.modules if probe.calls}
+        for part in self._compiled_parts:
+            inside = [probe for probe in self.modules if probe.module in part]
+            if inside and not ran & part:
+                raise ProbeError(
+                    f"none of its {len(inside)} probes fired: it was compiled, and called, before it was watched",
+                    where=inside[0].watched.name,
+                    remedy="Call telltales.watch before the first call of the compiled model (or torch._dynamo.reset() "
+                    "before it).",
+                )
+        if not ran:
+            raise ProbeError(
+                f"no probe fired: none of the {len(self.modules)} watched modules ran with gradients switched on",
+                remedy="Watch the model that the loop calls, before the first call if it is compiled, "
+                "and call step after each update.",
+            )
+        return silent
+
+    def _stop_others(self) -> None:
+        if self._backward is not None:
+            self._backward.remove()
+        for optimizer in self._optimizers:
+            optimizer.remove()
+        self._backward, self._optimizers = None, []
+
+
+def _any_tensor(value: Any) -> torch.Tensor | None:
+    """The first tensor of any type in a batch of any form."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return next((found for part in value if (found := _any_tensor(part)) is not None), None)
+    return None

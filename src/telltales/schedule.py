@@ -1,0 +1,80 @@
+"""When to look, and at what: a step → whether to observe it, and the presets.
+
+A schedule is a plain function of the step, so that every process of a distributed training observes the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from telltales.errors import UsageError
+
+
+def _check(every: int) -> None:
+    if every < 1:
+        raise UsageError(f"a schedule can't observe every {every} steps", remedy="Give 1 or more.")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Dense at the start, thinner later: steps 0 to 9, 10, 20, … 90, 100, 200, … with at most ``every`` between two."""
+
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        _check(self.every)
+
+    def __call__(self, step: int) -> bool:
+        magnitude: int = 10 ** (len(str(step)) - 1)
+        return step % min(self.every, magnitude) == 0
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """Rare: steps 0, 1, 10, 100 and so on, and every multiple of ``every``."""
+
+    every: int = 1000
+
+    def __post_init__(self) -> None:
+        _check(self.every)
+
+    def __call__(self, step: int) -> bool:
+        return step % self.every == 0 or str(step).rstrip("0") == "1"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What is measured, and when."""
+
+    name: str
+    schedule: Callable[[int], bool]
+    """Which steps are observed."""
+    activation_gradients: bool = True
+    pictures: Callable[[int], bool] | None = None
+    """At which of the observed steps histograms and maps of saturated values are taken."""
+    spectral_norms: bool = False
+    """The largest singular value of each weight matrix."""
+    noise_scale: bool = False
+    """How noisy the gradient is, where two observed steps follow one another and the batch size is known."""
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "economy": Preset("economy", Schedule(every=1000), activation_gradients=False),
+        "standard": Preset("standard", Schedule(), pictures=Milestones()),
+        "full": Preset(
+            "full", Schedule(every=1), pictures=Milestones(every=100), spectral_norms=True, noise_scale=True
+        ),
+    }
+)
+
+
+def choose_preset(preset: str | Preset) -> Preset:
+    """The preset by name, or as it is. Raises `UsageError` for a name that is none."""
+    if isinstance(preset, Preset):
+        return preset
+    if preset not in PRESETS:
+        raise UsageError(f"no preset is called {preset!r}", remedy=f"There are {', '.join(PRESETS)}.")
+    return PRESETS[preset]

@@ -1,0 +1,313 @@
+"""`with watch(model, optimizer) as w:` around a training loop, `w.step(loss)` in it: the way in."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+import telltales
+from telltales.automatic import Automatic
+from telltales.errors import TelltalesError, TelltalesWarning, UsageError
+from telltales.flat_regions import flat_region
+from telltales.flat_values import WINDOW, Watched
+from telltales.naming import (
+    Models,
+    Optimizers,
+    Selection,
+    chosen_modules,
+    describe_parameters,
+    device_of,
+    every_parameter,
+    is_distributed,
+    named_models,
+    named_optimizers,
+    unwrapped,
+)
+from telltales.observation import Evaluation
+from telltales.observing import ObservedStep, Probes, Scaler
+from telltales.outputs import Axes
+from telltales.parameter_readings import Stack
+from telltales.probes import ModuleProbe, compiled_parts
+from telltales.record import Limits, Record
+from telltales.recording import Recording
+from telltales.schedule import Preset, choose_preset
+from telltales.steadiness import NoiseScale, Spikes
+from telltales.transfer import as_vector
+
+LOSSES_KEPT = 256
+
+
+def watch(
+    model: Models,
+    optimizer: Optimizers = None,
+    *,
+    preset: str | Preset = "standard",
+    schedule: Callable[[int], bool] | None = None,
+    modules: Selection = None,
+    loss_from: nn.Module | None = None,
+    path: str | os.PathLike[str] | None = None,
+    scaler: Any = None,
+    first_step: int = 0,
+    resume: bool = False,
+    around_spikes: bool = False,
+    limits: Limits | None = None,
+) -> Watch:
+    """Watch a training: what goes on inside ``model`` while ``optimizer`` changes it.
+
+    ``model``: one `torch.nn.Module`, or several in a sequence or a mapping (their names become prefixes).
+    ``optimizer``: likewise; without it, the change of the parameters from step to step is measured all the same.
+    ``preset``: ``economy``, ``standard`` or ``full`` (see `telltales.schedule.PRESETS`), or one of your own.
+    ``schedule``: which steps to observe, in place of the preset's: a function of the step's number, from 0.
+    ``modules``: which modules to probe: patterns such as ``blocks.*.act``, or a function of name and module. Left out,
+    the innermost ones that compute something.
+    ``loss_from``: the module whose output is the loss, or has it as ``loss``. With it, each update of the (last)
+    optimizer is a step, and `Watch.step` need not be called: one line watches a loop that can't be changed.
+    ``path``: where to write the record as it grows, as JSON lines.
+    ``scaler``: the `torch.amp.GradScaler`, so that gradients are read without the loss scale.
+    ``first_step``: the number of the first step, where a training goes on.
+    ``resume``: go on with the record at ``path`` as well, cut back to ``first_step``, if there is one.
+    ``around_spikes``: observe the steps after a loss that stands out, too; this reads every loss (a wait on a GPU).
+
+    A compiled model is watched before its first call. Raises `UsageError` for what it can't watch, `RecordError` for a
+    path that can't be written. Weights, random state, modes and gradients are the same with it and without.
+    """
+    return Watch(
+        model,
+        optimizer,
+        preset=choose_preset(preset),
+        schedule=schedule,
+        modules=modules,
+        loss_from=loss_from,
+        path=path,
+        scaler=scaler,
+        first_step=first_step,
+        resume=resume,
+        around_spikes=around_spikes,
+        limits=limits,
+    )
+
+
+class Watch:
+    """A training that is being watched. Made by `watch`; used as a context manager, or closed with `close`."""
+
+    def __init__(
+        self,
+        model: Models,
+        optimizer: Optimizers,
+        *,
+        preset: Preset,
+        schedule: Callable[[int], bool] | None,
+        modules: Selection,
+        loss_from: nn.Module | None,
+        path: str | os.PathLike[str] | None,
+        scaler: Any,
+        first_step: int,
+        resume: bool,
+        around_spikes: bool,
+        limits: Limits | None,
+    ) -> None:
+        self._models = named_models(model)
+        self._optimizers = named_optimizers(optimizer)
+        self._preset = preset
+        self._schedule = schedule or preset.schedule
+        self._scaler = Scaler(scaler)
+        self._next = first_step
+        self._spikes = Spikes() if around_spikes else None
+        if around_spikes and is_distributed():
+            raise UsageError("around_spikes would observe other steps in each process", remedy="Leave it out.")
+        self._losses: list[torch.Tensor | float] = []
+        self._previous: tuple[int, list[Stack]] = (-2, [])
+        self._noise = NoiseScale()
+        self._trained: tuple[str, ...] | None = None
+        self._step: ObservedStep | None = None
+        self._open = True
+        self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
+        self._probes = self._placed(chosen_modules(self._models, modules))
+        path = path if self._is_main else None
+        self._recording = Recording(path, self._about(), limits, first_step if resume else None)
+        self._started = time.perf_counter() - self._recording.seconds
+        self._automatic = self._self_counting(loss_from)
+        self._arm()
+
+    @property
+    def record(self) -> Record:
+        """What was seen so far. In a distributed training only the first process has anything in it."""
+        return self._recording.record
+
+    def step(
+        self,
+        loss: torch.Tensor | float,
+        batch: Any = None,
+        targets: Any = None,
+        indices: Iterable[int] | torch.Tensor | None = None,
+    ) -> None:
+        """Say that a step is done: after the optimizer's update.
+
+        ``loss``: its training loss. ``batch``: what the model was given, for the batch size and the inputs' scale.
+        ``targets``: for their spread. ``indices``: which examples these were, kept for the highest losses.
+
+        Raises `ProbeError` at the first observed step if the probes can't see the model.
+        """
+        if not self._open:
+            return
+        try:
+            loss = loss.detach() if isinstance(loss, torch.Tensor) else float(loss)
+            self._losses.append(loss)
+            if len(self._losses) == LOSSES_KEPT:
+                self._losses = [as_vector(self._losses)]
+            if self._step is not None:
+                self._observe(self._step, batch, targets, indices)
+            wanted = self._spikes is not None and self._spikes.is_near(float(loss))
+            self._next += 1
+            if wanted or self._schedule(self._next):
+                self._arm()
+        except TelltalesError:
+            self.close("failed")
+            raise
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            self._failed(error)
+
+    def evaluation(self, loss: torch.Tensor | float, split: str = "dev") -> None:
+        """Record a loss on held-out data, measured after the steps so far."""
+        if self._open and self._is_main:
+            value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+            self._recording.evaluate(Evaluation(self._next, split, value))
+
+    def close(self, outcome: str = "finished") -> None:
+        """Take every hook away and end the record. What was seen stays in `record`."""
+        if self._open:
+            self._open = False
+            self._step = None
+            self._probes.remove()
+            if self._automatic is not None:
+                self._automatic.remove()
+            losses = (
+                as_vector(self._losses).cpu().numpy() if self._losses and self._is_main else np.zeros(0, np.float32)
+            )
+            self._recording.close(outcome, self._next - len(losses), losses)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close("finished" if kind is None else kind.__name__)
+
+    def report(self, path: str | os.PathLike[str], title: str | None = None) -> None:
+        """Write what was seen so far as one HTML file. Raises `RecordError` if it can't be written."""
+        from telltales.report.html import write_report
+
+        write_report(path, {self.record.about["model"]: self.record}, title)
+
+    def __str__(self) -> str:
+        from telltales.report.terminal import summary_text
+
+        return summary_text(self.record)
+
+    def _repr_html_(self) -> str:
+        from telltales.report.notebook import figure_html
+
+        return figure_html(self.record)
+
+    def _placed(self, chosen: Mapping[str, nn.Module]) -> Probes:
+        axes, device, gradients = Axes(), device_of(self._models), self._preset.activation_gradients
+        probes = [
+            ModuleProbe(Watched(name, flat_region(module)), module, axes, device, gradients, self._failed)
+            for name, module in chosen.items()
+        ]
+        return Probes(probes, [part for model in self._models.values() for part in compiled_parts(model)])
+
+    def _self_counting(self, loss_from: nn.Module | None) -> Automatic | None:
+        if loss_from is None:
+            return None
+        if not self._optimizers:
+            raise UsageError("steps count themselves at an optimizer's updates", remedy="Give the optimizer, too.")
+        return Automatic(loss_from, list(self._optimizers.values())[-1], self.step)
+
+    def _arm(self) -> None:
+        """Look at the next step."""
+        preset = self._preset
+        self._step = ObservedStep(
+            self._models,
+            self._optimizers,
+            self._scaler,
+            pictures=preset.pictures is not None and preset.pictures(self._next),
+            spectral_norms=preset.spectral_norms,
+            keep_gradients=preset.noise_scale,
+        )
+        self._probes.start(self._step, list(self._optimizers.values()), self._failed)
+        if self._automatic is not None:
+            self._automatic.come_last()
+
+    def _observe(self, step: ObservedStep, batch: Any, targets: Any, indices: Any) -> None:
+        self._step = None
+        step.batch(batch, targets)
+        before, gradients = self._previous
+        with torch.no_grad():
+            observation, pair = step.finish(
+                self._next,
+                as_vector(self._losses),
+                self._probes.modules,
+                gradients if before == self._next - 1 else [],
+                None if indices is None else [int(index) for index in indices],
+                time.perf_counter() - self._started,
+            )
+        unfired = self._probes.unfired() if self.record.observed == 0 else []
+        self._probes.stop()
+        self._losses = []
+        self._previous = self._next, step.parameters.gradients
+        if not self._is_main:
+            return
+        if unfired:
+            self.record.about["unfired"] = unfired
+        if pair is not None and "batch_size" in observation.scalars:
+            scale = self._noise.update(*pair, observation.scalars["batch_size"])
+            observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
+        self._describe(step)
+        self._recording.observe(observation)
+
+    def _describe(self, step: ObservedStep) -> None:
+        """Bring what the record says of modules and parameters up to date."""
+        known = self.record.modules
+        for name in step.modules.order:
+            if name not in known:
+                known[name] = next(probe for probe in self._probes.modules if probe.watched.name == name).about()
+        trained = tuple(step.trained)
+        if trained != self._trained:
+            self._trained = trained
+            self.record.parameters.update(describe_parameters(self._models))
+
+    def _about(self) -> dict[str, Any]:
+        names = (type(unwrapped(model)).__name__ for model in self._models.values())
+        return {
+            "model": ", ".join(names),
+            "optimizer": ", ".join(type(optimizer).__name__ for optimizer in self._optimizers.values()),
+            "parameters": sum(parameter.numel() for parameter in every_parameter(self._models).values()),
+            "preset": self._preset.name,
+            "device": str(device_of(self._models)),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "telltales": telltales.__version__,
+            "window": WINDOW,
+        }
+
+    def _failed(self, error: Exception) -> None:
+        """Something in here went wrong: say so once, and leave the training alone."""
+        if self._open:
+            trace = traceback.extract_tb(error.__traceback__)
+            place = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
+            fact = f"watching stops at step {self._next}: {type(error).__name__}: {error}{place}"
+            warnings.warn(fact, TelltalesWarning, stacklevel=3)
+            self.close("failed")

@@ -1,0 +1,31 @@
+"""One process of a data-parallel training that is watched; prints what it saw as JSON. Arguments: rank, folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import nets
+import torch
+from torch import nn
+
+import telltales
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+torch.manual_seed(0)
+model = nets.deep_mlp(norm=False)
+parallel = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=0.0005)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with telltales.watch(parallel, optimizer, path=f"{folder}/record.jsonl", schedule=lambda step: step % 2 == 0) as w:
+    for x, y in nets.batches(5, size=32):
+        loss = nets.loss_of(parallel(x.chunk(2)[rank]), y.chunk(2)[rank])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+        optimizer.step()
+        w.step(loss)
+norms = w.record.scalar("gradient_norm").tolist()
+weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+print(json.dumps({"steps": w.record.steps.tolist(), "norms": norms, "sum": float(weights.double().sum())}))
+torch.distributed.destroy_process_group()
