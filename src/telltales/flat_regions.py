@@ -7,10 +7,13 @@ which half the values may be on; a unit that is there on every example is a dead
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,29 @@ HARDSIGMOID = FlatRegion("hardsigmoid", 0.0, 1.0)
 HARDSWISH = FlatRegion("hardswish", low=-3.0, of="input")
 ELU_SHARE = 0.97
 """An ELU's output at 97% of its lower limit has 3% of its slope left."""
+
+
+def about_region(region: FlatRegion | None) -> dict[str, Any]:
+    """What a record says of an activation function."""
+    if region is None:
+        return {}
+    limits = {side: limit for side, limit in (("low", region.low), ("high", region.high)) if math.isfinite(limit)}
+    return {"activation": region.function, "of": region.of, "rectifier": region.is_rectifier, **limits}
+
+
+_CALLS: tuple[tuple[FlatRegion, tuple[Any, ...]], ...] = (
+    (RELU, (functional.relu, functional.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_)),
+    (TANH, (functional.tanh, torch.tanh, torch.tanh_, torch.Tensor.tanh, torch.Tensor.tanh_)),
+    (SIGMOID, (functional.sigmoid, torch.sigmoid, torch.sigmoid_, torch.Tensor.sigmoid, torch.Tensor.sigmoid_)),
+    (GELU, (functional.gelu,)),
+    (SILU, (functional.silu,)),
+    (FlatRegion("relu6", 0.0, 6.0), (functional.relu6,)),
+    (HARDSIGMOID, (functional.hardsigmoid,)),
+    (HARDSWISH, (functional.hardswish,)),
+    (SOFTSIGN, (functional.softsign,)),
+)
+FUNCTIONS: Mapping[Any, FlatRegion] = {function: region for region, calls in _CALLS for function in calls}
+"""Functions that a model may call in place of a module."""
 
 
 def flat_region(module: nn.Module) -> FlatRegion | None:

@@ -99,14 +99,24 @@ def chosen_modules(models: Mapping[str, nn.Module], selection: Selection) -> dic
     elif callable(selection):
         chosen = {name: module for name, module in every.items() if selection(name, module)}
     else:
-        patterns = [selection] if isinstance(selection, str) else list(selection)
-        chosen = {n: m for n, m in every.items() if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)}
+        is_wanted = selects(selection)
+        chosen = {name: module for name, module in every.items() if is_wanted(name)}
     if not chosen:
         raise UsageError(
             "no module is left to watch",
             remedy=f"The names are {', '.join(list(every)[:12])}…; patterns such as '*.act' select among them.",
         )
     return {name or type(module).__name__: module for name, module in chosen.items()}
+
+
+def selects(selection: Selection) -> Callable[[str], bool]:
+    """Whether a selection wants what has a name but is no module: a function of modules wants nothing of the kind."""
+    if selection is None:
+        return lambda name: True
+    if callable(selection):
+        return lambda name: False
+    patterns = [selection] if isinstance(selection, str) else list(selection)
+    return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def trained_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from telltales.errors import ProbeError
+from telltales.functions import FunctionProbe
 from telltales.module_readings import ModuleReadings
 from telltales.naming import trained_parameters
 from telltales.observation import COLUMNS, Observation, Picture, Reading
@@ -175,8 +176,11 @@ class ObservedStep:
 class Probes:
     """All probes of one watch, and which of them are installed."""
 
-    def __init__(self, modules: list[ModuleProbe], compiled_parts: list[set[nn.Module]]) -> None:
+    def __init__(
+        self, modules: list[ModuleProbe], functions: FunctionProbe, compiled_parts: list[set[nn.Module]]
+    ) -> None:
         self.modules = modules
+        self.functions = functions
         self._compiled_parts = compiled_parts
         self._backward: BackwardProbe | None = None
         self._optimizers: list[OptimizerProbe] = []
@@ -188,6 +192,8 @@ class Probes:
         for probe in self.modules:
             probe.install()
             probe.start(step.modules)
+        if not self._compiled_parts and not any(probe.traced for probe in self.modules):
+            self.functions.start(step.modules)
 
         def backward_ended(names: set[str]) -> None:
             # Before the next forward pass of the step overwrites what a compiled graph has left.
@@ -237,7 +243,13 @@ class Probes:
             )
         return silent
 
+    def about(self, name: str) -> dict[str, Any]:
+        """What a record says of a module, or of a function that one calls."""
+        named = (probe.about() for probe in self.modules if probe.watched.name == name)
+        return next(named, None) or self.functions.facts[name]
+
     def _stop_others(self) -> None:
+        self.functions.stop()
         if self._backward is not None:
             self._backward.remove()
         for optimizer in self._optimizers:

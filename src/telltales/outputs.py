@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from telltales.transfer import STACKED
+
 CHANNELS_LAST = ("Linear", "LayerNorm", "RMSNorm", "Embedding", "RNN", "LSTM", "GRU", "Attention", "Conv1D")
 """Parts of class names; the last is a linear layer of some transformers, not a convolution."""
 CHANNELS_FIRST = ("Conv", "BatchNorm", "GroupNorm", "InstanceNorm", "Pool")
@@ -50,6 +52,11 @@ class Axes:
         elif any(part in name for part in CHANNELS_FIRST):
             self._first = True
         return 1 if self._first and tensor.dim() > 2 else max(tensor.dim() - 1, 0)
+
+
+def kept(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, detached; a copy if it is small, since it is measured later and may be overwritten before that."""
+    return tensor.detach().clone() if tensor.numel() <= STACKED else tensor.detach()
 
 
 def as_matrix(values: torch.Tensor, axis: int) -> torch.Tensor:

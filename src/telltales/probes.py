@@ -7,7 +7,6 @@ guards on switches them, which makes one graph with probes and one without.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,11 +15,11 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from telltales.bins import BINS
+from telltales.flat_regions import about_region
 from telltales.flat_values import Watched
 from telltales.module_readings import SUMS, gradient_sums
-from telltales.outputs import Axes, as_matrix, first_tensor, second_tensor
+from telltales.outputs import Axes, as_matrix, first_tensor, kept, second_tensor
 from telltales.statistics import as_floats, normalized_entropy
-from telltales.transfer import STACKED
 
 
 class Receiver(Protocol):
@@ -98,23 +97,20 @@ class ModuleProbe:
         if torch.compiler.is_compiling():
             return self._trace(module, args, output)
         try:
-            self._see(module.training, args, output)
-            tensor = first_tensor(output)
-            if self._gradients and tensor is not None and tensor.requires_grad and not tensor.is_leaf:
-                tensor.register_hook(self._see_gradient)  # type: ignore[no-untyped-call]
+            # What we do here is not for `functions` to see, nor for modes of the caller's.
+            with torch._C.DisableTorchFunction():
+                self._see(module.training, args, output)
+                tensor = first_tensor(output)
+                if self._gradients and tensor is not None and tensor.requires_grad and not tensor.is_leaf:
+                    tensor.register_hook(self._see_gradient)  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
         return None
 
     def about(self) -> dict[str, Any]:
         """What a record says of the module."""
-        flat = self.watched.flat
-        found: dict[str, Any] = {"type": type(self.module).__name__, "shape": list(self.shape), "calls": self.calls}
-        if flat is not None:
-            limits = {"low": flat.low, "high": flat.high}
-            finite = {side: limit for side, limit in limits.items() if math.isfinite(limit)}
-            found |= {"activation": flat.function, "of": flat.of, "rectifier": flat.is_rectifier, **finite}
-        return found
+        found = {"type": type(self.module).__name__, "shape": list(self.shape), "calls": self.calls}
+        return found | about_region(self.watched.flat)
 
     def collect_from_graph(self) -> None:
         """Take over what a compiled graph has left here, as if the hook had seen it."""
@@ -136,9 +132,9 @@ class ModuleProbe:
             return None
         of_input = self.watched.flat is not None and self.watched.flat.of == "input"
         weights = second_tensor(output) if self._has_attention else None
-        kept = (args[0].detach(),) if of_input and args else ()
+        inputs = (args[0].detach(),) if of_input and args else ()
         seen = tensor.detach()
-        self._from_graph = (kept, (seen, weights.detach()) if weights is not None else seen, module.training)
+        self._from_graph = (inputs, (seen, weights.detach()) if weights is not None else seen, module.training)
         if not self._gradients or not tensor.requires_grad:
             return None
         tapped = Tap.apply(tensor, self._sums)  # type: ignore[no-untyped-call]
@@ -155,8 +151,7 @@ class ModuleProbe:
             return
         self.shape = tuple(tensor.shape)
         axis = self._axes.of_units(self.module, tensor)
-        # A small output is measured when the step is over, and something may overwrite it before that.
-        values = tensor.detach().clone() if tensor.numel() <= STACKED else tensor.detach()
+        values = kept(tensor)
         receiver.output(self.watched, values, self._source(args, tensor, values, axis))
         if self._softmax_axis is not None:
             receiver.entropy(self.watched.name, normalized_entropy(as_floats(tensor), self._softmax_axis))
@@ -175,8 +170,7 @@ class ModuleProbe:
         given = args[0] if args else None
         if not isinstance(given, torch.Tensor) or given.shape != tensor.shape or given.data_ptr() == tensor.data_ptr():
             return None
-        source = as_matrix(as_floats(given), axis)
-        return source.clone() if source.numel() <= STACKED and source.data_ptr() == given.data_ptr() else source
+        return as_matrix(as_floats(kept(given)), axis)
 
     def _see_gradient(self, gradient: torch.Tensor) -> None:
         if not self.active or self._receiver is None or gradient.numel() == 0:

@@ -21,7 +21,7 @@ def _check(every: int) -> None:
 class Schedule:
     """Dense at the start, thinner later: steps 0 to 9, 10, 20, … 90, 100, 200, … with at most ``every`` between two."""
 
-    every: int = 500
+    every: int = 1000
 
     def __post_init__(self) -> None:
         _check(self.every)
@@ -35,7 +35,7 @@ class Schedule:
 class Milestones:
     """Rare: steps 0, 1, 10, 100 and so on, and every multiple of ``every``."""
 
-    every: int = 1000
+    every: int = 5000
 
     def __post_init__(self) -> None:
         _check(self.every)
@@ -62,7 +62,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "economy": Preset("economy", Schedule(every=1000), activation_gradients=False),
+        "economy": Preset("economy", Schedule(every=10_000), activation_gradients=False),
         "standard": Preset("standard", Schedule(), pictures=Milestones()),
         "full": Preset(
             "full", Schedule(every=1), pictures=Milestones(every=100), spectral_norms=True, noise_scale=True

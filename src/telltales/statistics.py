@@ -98,6 +98,37 @@ def normalized_entropy(p: Float[torch.Tensor, "... n"], dim: int = -1) -> Float[
     return (entropy / math.log(max(p.shape[dim], 2))).mean()
 
 
+def attention_entropy(
+    query: Float[torch.Tensor, "batch heads queries size"],
+    key: Float[torch.Tensor, "batch heads keys size"],
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Float[torch.Tensor, ""]:
+    """The mean entropy of the first example's attention, as a share of that of looking everywhere it may equally.
+
+    The arguments are those of `torch.nn.functional.scaled_dot_product_attention`, which does not give its weights.
+    Queries that may look at one key only are left out; NaN if all are like this.
+    """
+    q, k = as_floats(query)[:1], as_floats(key)[:1]
+    if enable_gqa:
+        k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
+    scores = (q @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if is_causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~allowed, -math.inf)
+    if attn_mask is not None:
+        mask = attn_mask[:1] if attn_mask.dim() == scores.dim() else attn_mask
+        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + as_floats(mask)
+    p = scores.softmax(-1)
+    entropy = -torch.xlogy(p, p).sum(-1)
+    most = (scores > -math.inf).sum(-1).to(p.dtype).log()
+    return torch.where(most > 0, entropy / most, torch.nan).nanmean()
+
+
 def spectral_norm(w: Float[torch.Tensor, "rows ..."], iterations: int = 12) -> Float[torch.Tensor, ""]:
     """The largest singular value of ``w`` as a matrix (rows, the rest), estimated from below by power iteration.
 

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from telltales.automatic import Automatic
 from telltales.errors import TelltalesError, TelltalesWarning, UsageError
 from telltales.flat_regions import flat_region
 from telltales.flat_values import WINDOW, Watched
+from telltales.functions import FunctionProbe
 from telltales.naming import (
     Models,
     Optimizers,
@@ -32,6 +33,7 @@ from telltales.naming import (
     is_distributed,
     named_models,
     named_optimizers,
+    selects,
     unwrapped,
 )
 from telltales.observation import Evaluation
@@ -132,8 +134,9 @@ class Watch:
         self._trained: tuple[str, ...] | None = None
         self._step: ObservedStep | None = None
         self._open = True
+        self._error: Exception | None = None
         self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
-        self._probes = self._placed(chosen_modules(self._models, modules))
+        self._probes = self._placed(modules)
         path = path if self._is_main else None
         self._recording = Recording(path, self._about(), limits, first_step if resume else None)
         self._started = time.perf_counter() - self._recording.seconds
@@ -161,6 +164,8 @@ class Watch:
         """
         if not self._open:
             return
+        if self._error is not None:
+            return self._end_after_failure(self._error)
         try:
             loss = loss.detach() if isinstance(loss, torch.Tensor) else float(loss)
             self._losses.append(loss)
@@ -176,7 +181,7 @@ class Watch:
             self.close("failed")
             raise
         except Exception as error:  # noqa: BLE001 - watching must not end a training
-            self._failed(error)
+            self._end_after_failure(error)
 
     def evaluation(self, loss: torch.Tensor | float, split: str = "dev") -> None:
         """Record a loss on held-out data, measured after the steps so far."""
@@ -186,6 +191,8 @@ class Watch:
 
     def close(self, outcome: str = "finished") -> None:
         """Take every hook away and end the record. What was seen stays in `record`."""
+        if self._open and self._error is not None:
+            self._end_after_failure(self._error)
         if self._open:
             self._open = False
             self._step = None
@@ -221,13 +228,15 @@ class Watch:
 
         return figure_html(self.record)
 
-    def _placed(self, chosen: Mapping[str, nn.Module]) -> Probes:
+    def _placed(self, selection: Selection) -> Probes:
         axes, device, gradients = Axes(), device_of(self._models), self._preset.activation_gradients
         probes = [
             ModuleProbe(Watched(name, flat_region(module)), module, axes, device, gradients, self._failed)
-            for name, module in chosen.items()
+            for name, module in chosen_modules(self._models, selection).items()
         ]
-        return Probes(probes, [part for model in self._models.values() for part in compiled_parts(model)])
+        roots = {prefix: unwrapped(model) for prefix, model in self._models.items()}
+        functions = FunctionProbe(roots, selects(selection), axes, gradients, self._failed)
+        return Probes(probes, functions, [part for model in self._models.values() for part in compiled_parts(model)])
 
     def _self_counting(self, loss_from: nn.Module | None) -> Automatic | None:
         if loss_from is None:
@@ -283,7 +292,7 @@ class Watch:
         known = self.record.modules
         for name in step.modules.order:
             if name not in known:
-                known[name] = next(probe for probe in self._probes.modules if probe.watched.name == name).about()
+                known[name] = self._probes.about(name)
         trained = tuple(step.trained)
         if trained != self._trained:
             self._trained = trained
@@ -304,10 +313,16 @@ class Watch:
         }
 
     def _failed(self, error: Exception) -> None:
-        """Something in here went wrong: say so once, and leave the training alone."""
-        if self._open:
-            trace = traceback.extract_tb(error.__traceback__)
-            place = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
-            fact = f"watching stops at step {self._next}: {type(error).__name__}: {error}{place}"
-            warnings.warn(fact, TelltalesWarning, stacklevel=3)
-            self.close("failed")
+        """Something in here went wrong: the next call says so and ends the watch. The training is left alone.
+
+        Nothing is taken away at once, as this may be called in the middle of a forward or backward pass.
+        """
+        self._error = self._error or error
+
+    def _end_after_failure(self, error: Exception) -> None:
+        trace = traceback.extract_tb(error.__traceback__)
+        place = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
+        fact = f"watching stops at step {self._next}: {type(error).__name__}: {error}{place}"
+        self._error = None
+        self.close("failed")
+        warnings.warn(fact, TelltalesWarning, stacklevel=3)

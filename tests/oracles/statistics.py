@@ -51,3 +51,17 @@ def joined(parts):
     return np.array(
         [x.mean(), std, np.sqrt((x**2).mean()), x.min(), x.max(), (x == 0).mean(), (~np.isfinite(x)).mean()]
     )
+
+
+def attention_entropy(query, key, mask=None):
+    """Of the first example: head by head and query by query; ``mask`` says which keys a query may look at."""
+    shares = []
+    for head in range(query.shape[1]):
+        for place in range(query.shape[2]):
+            scores = key[0, head] @ query[0, head, place] / np.sqrt(query.shape[-1])
+            scores = scores if mask is None else scores[mask[place]]
+            if scores.size > 1:
+                p = np.exp(scores - scores.max())
+                p = p / p.sum()
+                shares.append(-(p * np.log(p)).sum() / np.log(scores.size))
+    return float(np.mean(shares))

@@ -216,7 +216,7 @@ def test_frozen_and_tied_parameters():
     assert record.names("gradient") == ["embedding.weight"]
     assert record.parameters["embedding.weight"]["aliases"] == ["head.weight"]
     assert record.parameters["frozen.weight"]["trainable"] is False
-    assert set(record.names("activation")) == {"embedding", "frozen", "head"}
+    assert set(record.names("activation")) == {"embedding", "frozen", "tanh", "head"}
 
 
 def test_the_learning_rate_is_the_one_that_was_used():

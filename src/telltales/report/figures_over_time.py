@@ -26,6 +26,7 @@ from telltales.report.selection import (
     MOST_LINES,
     MOST_NAMES,
     banded,
+    banded_height,
     in_depth_order,
     matrices,
     over_steps,
@@ -102,7 +103,7 @@ class _OverTime:
         with np.errstate(divide="ignore"):
             rows, bands = banded(names, np.log(spans) if self.log else spans)
         rows = np.exp(rows) if self.log else rows
-        height = 14 * len(rows) if len(names) <= MOST_NAMES else min(max(2 * len(rows), 200), 400)
+        height = banded_height(len(rows), len(bands))
         return HeatPanel(x, rows, Colours(self.label, shown, self.diverging), bands, title=heading, height=height)
 
 
@@ -133,7 +134,7 @@ def _modules(record: Record) -> list[str]:
 UPDATE_RATIOS = _OverTime(
     "update_ratios",
     "Update ratios",
-    "Std of each step's change of a matrix, by the std of the matrix. 10⁻³ (dashed) is a guide, not a law.",
+    "Std of a change of a matrix, by the std of the matrix. 10⁻³ (dashed, or neutral in colour) is a guide, no law.",
     "update",
     "ratio",
     "update ratio",

@@ -16,6 +16,8 @@ from telltales.report.description import Band
 
 MOST_LINES = 12
 """More lines or strips than that are not told apart."""
+LINE = 14
+"""Pixels that a line of text takes."""
 MOST_NAMES = 36
 """Rows of a heat map that can each have their name."""
 MOST_ROWS = 180
@@ -143,9 +145,14 @@ def banded(
     return np.array(rows), _legible(bands, len(rows))
 
 
+def banded_height(rows: int, bands: int) -> int:
+    """How many pixels high a heat map is drawn: a line of text for each band, as far as that goes."""
+    return min(max(2 * rows, LINE * bands), LINE * MOST_NAMES)
+
+
 def _legible(bands: list[Band], rows: int) -> tuple[Band, ...]:
     """Without the names for which there is no room."""
-    room = rows / MOST_NAMES
+    room = LINE * rows / banded_height(rows, len(bands))
     shown, end = [], -np.inf
     for band in bands:
         middle = (band.start + band.stop) / 2
