@@ -82,14 +82,34 @@ def test_the_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})  # noqa: S102 -- the project's own page
         lines.append(len(capsys.readouterr().out.splitlines()))
-    assert lines == [7, 1]
+    assert lines == [1, 7, 1]
     assert (tmp_path / "runs/kept/result.json").exists()
 
 
 def test_the_tree_names_every_file() -> None:
     tree = README.partition("## The tree")[2].partition("\n## ")[0]
-    present = {path.name for path in (ROOT / "src/charloom").glob("*.py") if not path.name.startswith("__")}
-    present |= {path.name for path in (ROOT / "src/charloom/models").glob("*.py")} - {"__init__.py", "neural.py"}
+    packages = ("src/charloom", "src/charloom/models", "src/telltales")
+    present = {path.name for package in packages for path in (ROOT / package).glob("*.py")}
+    present -= {"__init__.py", "__main__.py", "neural.py"}
     listed = set(re.findall(r"\b[a-z_]+\.py\b", tree))
     assert present <= listed, present - listed
-    assert listed - present <= {"watching.py", "experiments.py"}
+    assert listed - present <= {"experiments.py"}
+
+
+def test_the_commands_of_telltales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("sh telltales")
+    monkeypatch.chdir(tmp_path)
+    (script,) = (text for text in blocks("python") if "telltales.watch" in text)
+    for name in ("other.jsonl", "record.jsonl"):
+        exec(compile(script.replace("record.jsonl", name), "README.md", "exec"), {})  # noqa: S102 -- the project's own
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "telltales"
+        done = subprocess.run([sys.executable, "-m", program, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target

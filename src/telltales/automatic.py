@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from telltales.errors import ProbeError
+from telltales.probes import Hook
 
 
 class Automatic:
@@ -21,7 +24,8 @@ class Automatic:
         """``loss_from``: a module whose output is the loss, or has it as ``loss``."""
         self._optimizer, self._step = optimizer, step
         self._losses: list[torch.Tensor] = []
-        self._of_loss = loss_from.register_forward_hook(self._forward)
+        self._found = False
+        self._of_loss = loss_from.register_forward_hook(_OfLoss(self))
         self._of_update: RemovableHandle | None = None
 
     def come_last(self) -> None:
@@ -35,25 +39,37 @@ class Automatic:
         if self._of_update is not None:
             self._of_update.remove()
 
-    def _forward(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def computed(self, output: Any) -> None:
+        """Take in what the module gave."""
         loss = loss_in(output)
         if loss is not None and torch.is_grad_enabled():
-            self._losses.append(loss.detach())
+            self._losses.append(loss.detach().float().mean())
 
     def _updated(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         losses, self._losses = self._losses, []
-        if not losses:
+        if losses:
+            self._found = True
+        elif not self._found:
             raise ProbeError(
                 "an update came, and no loss before it",
                 remedy="Let loss_from be the module whose output is the loss, or the model if its output has a `loss`; "
                 "or leave it out and call step(loss).",
             )
-        self._step(torch.stack([loss.float().mean() for loss in losses]).mean())
+        self._step(torch.stack(losses).mean() if losses else torch.tensor(math.nan))
+
+
+@dataclass(frozen=True)
+class _OfLoss(Hook):
+    automatic: Automatic
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.automatic.computed(output)
 
 
 def loss_in(output: Any) -> torch.Tensor | None:
-    """The loss in a module's output: the output itself, its ``loss``, or its entry of that name."""
+    """The loss in a module's output: the output itself if it is a number or one for each example, its ``loss``, or its
+    entry of that name."""
     if isinstance(output, torch.Tensor):
-        return output
+        return output if output.dim() < 2 else None
     found = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     return found if isinstance(found, torch.Tensor) else None

@@ -31,7 +31,8 @@ class Watched:
 
     name: str
     flat: FlatRegion | None
-    units: UnitState = field(default_factory=UnitState)
+    units: dict[int, UnitState] = field(default_factory=dict)
+    """By how many units it has: a function may serve layers of several widths."""
 
 
 @dataclass
@@ -40,6 +41,7 @@ class _Rows:
 
     names: list[str]
     values: int
+    units: int
     interior: int
     saturated_units: int
     maps: int | None
@@ -51,13 +53,13 @@ class FlatValues:
     def __init__(self, transfer: Transfer, pictures: bool) -> None:
         self._transfer = transfer
         self._pictures = pictures
-        self._waiting: dict[str, tuple[Watched, list[torch.Tensor]]] = {}
+        self._waiting: dict[tuple[str, int], tuple[Watched, list[torch.Tensor]]] = {}
         self._rows: list[_Rows] = []
 
     def take(self, watched: Watched, values: torch.Tensor) -> None:
         """``values``: (examples, units)."""
         if values.numel() <= STACKED:
-            self._waiting.setdefault(watched.name, (watched, []))[1].append(values)
+            self._waiting.setdefault((watched.name, values.shape[1]), (watched, []))[1].append(values)
         else:
             self._measure([watched], values[None])
 
@@ -71,13 +73,20 @@ class FlatValues:
 
     def shares(self) -> dict[str, tuple[float, float]]:
         """After the transfer: name → share of saturated values, share of saturated units."""
-        found: dict[str, tuple[int, float, float]] = {}
+        values: dict[str, list[tuple[int, float]]] = {}
+        units: dict[str, dict[int, float]] = {}
         for rows in self._rows:
-            interior, units = self._transfer[rows.interior], self._transfer[rows.saturated_units]
-            for name, inside, flat_units in zip(rows.names, interior, units, strict=True):
-                n, flat, _ = found.get(name, (0, 0.0, 0.0))
-                found[name] = n + rows.values, flat + rows.values * (1 - float(inside)), float(flat_units)
-        return {name: (flat / n, units) for name, (n, flat, units) in found.items()}
+            interior, flat_units = self._transfer[rows.interior], self._transfer[rows.saturated_units]
+            for name, inside, flat in zip(rows.names, interior, flat_units, strict=True):
+                values.setdefault(name, []).append((rows.values, 1 - float(inside)))
+                units.setdefault(name, {})[rows.units] = float(flat)
+        return {
+            name: (
+                sum(n * share for n, share in found) / sum(n for n, _ in found),
+                sum(n * share for n, share in units[name].items()) / sum(units[name]),
+            )
+            for name, found in values.items()
+        }
 
     def maps(self) -> dict[str, NDArray[np.bool_]]:
         """After the transfer: name → (examples, units), the last ones seen."""
@@ -97,13 +106,15 @@ class FlatValues:
         )
         inside = margins(values, low, high)
         always_flat = inside.amax(1) <= 0
+        states = [module.units.setdefault(values.shape[2], UnitState()) for module in modules]
         put = self._transfer.put
         self._rows.append(
             _Rows(
                 [module.name for module in modules],
                 values[0].numel(),
+                values.shape[2],
                 put(share_positive(inside)),
-                put(_count_examples([module.units for module in modules], always_flat, values.shape[1])),
+                put(_count_examples(states, always_flat, values.shape[1])),
                 put(inside[:, :MAP_EXAMPLES, :MAP_UNITS] <= 0) if self._pictures else None,
             )
         )

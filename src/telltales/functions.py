@@ -1,13 +1,15 @@
 """Activation functions and attention that a model calls as functions, such as `torch.nn.functional.relu`.
 
 No module stands for them, so no module hook sees them. During the forward pass of an observed step a
-`torch.overrides.TorchFunctionMode` does; it is entered and left by hooks on the watched model itself, so that it never
-outlasts the pass. Compiled models are left alone.
+`torch.overrides.TorchFunctionMode` does; hooks on the modules enter it when the first of them starts to run and leave
+it when that has run, so that it never outlasts the pass. Compiled models are left alone.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +18,16 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from telltales.flat_regions import FUNCTIONS, FlatRegion, about_region, flat_region
+from telltales.flat_regions import FUNCTIONS, about_region, flat_region
 from telltales.flat_values import Watched
-from telltales.outputs import Axes, as_matrix, kept
-from telltales.probes import Receiver
+from telltales.outputs import Axes, kept, tested
+from telltales.probes import Hook, Receiver, is_traced, is_transformed
 from telltales.statistics import as_floats, attention_entropy, normalized_entropy
 
 SOFTMAX = (functional.softmax, torch.softmax, torch.Tensor.softmax)
 ATTENTION = functional.scaled_dot_product_attention
+MOST_CALLS = 8
+"""So many calls of one function by one module have rows of their own; those after them share one."""
 
 
 class FunctionProbe:
@@ -43,8 +47,7 @@ class FunctionProbe:
         self._known: dict[str, Watched] = {}
         self._handles: list[RemovableHandle] = []
         self._receiver: Receiver | None = None
-        self._running: list[tuple[str, nn.Module, dict[str, int]]] = []
-        self._modes: list[_Mode] = []
+        self._thread = _Thread()
         self.facts: dict[str, dict[str, Any]] = {}
         """What a record says of each function seen: as `ModuleProbe.about` does of a module."""
 
@@ -52,82 +55,80 @@ class FunctionProbe:
         self._receiver = receiver
         for prefix, root in self._roots.items():
             for name, module in root.named_modules():
-                if not _may_call(module):
+                if not _may_call(module) or isinstance(module, torch.jit.ScriptModule):
                     continue
-                place = prefix + name
                 self._handles += [
-                    module.register_forward_pre_hook(self._enter(place, is_root=module is root), prepend=True),
-                    module.register_forward_hook(self._leave(is_root=module is root), always_call=True),
+                    module.register_forward_pre_hook(_Enter(self, (prefix + name).rstrip(".")), prepend=True),
+                    module.register_forward_hook(_Leave(self), always_call=True),
                 ]
 
     def stop(self) -> None:
         """Between forward passes; also after one that an exception such as KeyboardInterrupt broke off."""
-        while self._modes:
-            self._modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self._thread.drop_mode()
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._running = []
+        self._thread = _Thread()
         self._receiver = None
 
-    def _enter(self, place: str, *, is_root: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any) -> None:
-            if not torch.compiler.is_compiling():
-                self._running.append((place, module, {}))
-                if is_root:
-                    self._modes.append(_Mode(self._see))
-                    self._modes[-1].__enter__()  # type: ignore[no-untyped-call]
+    def enter(self, place: str, module: nn.Module) -> None:
+        """A module starts to run."""
+        if is_traced() or self._receiver is None:
+            return
+        here = self._thread
+        if not here.running:
+            here.drop_mode()
+            if torch.is_grad_enabled():
+                here.mode = _Mode(self._see)
+                here.mode.__enter__()  # type: ignore[no-untyped-call]
+        here.running.append((place, module, {}))
 
-        return hook
-
-    def _leave(self, *, is_root: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if not torch.compiler.is_compiling() and self._running:
-                self._running.pop()
-                if is_root:
-                    self._modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-        return hook
+    def leave(self) -> None:
+        """It has run, or failed."""
+        here = self._thread
+        if not is_traced() and here.running:
+            here.running.pop()
+            if not here.running:
+                here.drop_mode()
 
     def _see(self, function: Any, args: tuple[Any, ...], options: Mapping[str, Any], output: Any) -> None:
         known = function in FUNCTIONS or function in SOFTMAX or function is ATTENTION
-        if not known or not torch.is_grad_enabled() or self._receiver is None or not self._running:
+        if not known or self._receiver is None or not self._thread.running:
+            return
+        if not torch.is_grad_enabled() or is_transformed():
             return
         try:
-            self._read(function, args, options, output)
+            with torch._C.DisableTorchFunction():
+                self._read(function, args, options, output)
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
 
     def _read(self, function: Any, args: tuple[Any, ...], options: Mapping[str, Any], output: Any) -> None:
-        place, module, calls = self._running[-1]
+        place, module, calls = self._thread.running[-1]
         is_function_itself = next(module.children(), None) is None and next(module.parameters(), None) is None
         if is_function_itself or self._receiver is None or not isinstance(output, torch.Tensor) or not output.numel():
             return
         region = FUNCTIONS.get(function)
         label = "attention" if function is ATTENTION else "softmax" if region is None else region.function
+        taken = dict(module.named_children())
+        label = f"{label}()" if label in taken else label
         calls[label] = number = calls.get(label, 0) + 1
-        name = ".".join(part for part in (place, label) if part) + (f":{number}" if number > 1 else "")
+        counted = "" if number == 1 else f":{number}" if number <= MOST_CALLS else f":{MOST_CALLS + 1}+"
+        name = ".".join(part for part in (place, label) if part) + counted
         if not self._wanted(name):
             return
         watched = self._known.setdefault(name, Watched(name, region))
         self.facts.setdefault(name, {"type": f"function {label}", "shape": list(output.shape), **about_region(region)})
-        axis = self._axes.of_units(module, output) if region is not None else output.dim() - 1
-        self._receiver.output(watched, kept(output), self._source(region, args, output, axis))
+        axis = self._axes.of_units(None, output) if region is not None else output.dim() - 1
+        given = args[0] if args else options.get("input")
+        source = None if region is None else tested(region, given, output, axis)
+        self._receiver.output(watched, kept(output), source)
         if function is ATTENTION:
             self._receiver.entropy(name, attention_entropy(*args, **options))
-        elif region is None:
-            axis = options.get("dim", args[1] if len(args) > 1 else -1)
-            self._receiver.entropy(name, normalized_entropy(as_floats(output), axis))
+        elif region is None and (dim := options.get("dim", args[1] if len(args) > 1 else None)) is not None:
+            self._receiver.entropy(name, normalized_entropy(as_floats(output), dim))
         if self._gradients and output.requires_grad:
             output.register_hook(self._gradient_hook(name))  # type: ignore[no-untyped-call]
-
-    def _source(
-        self, region: FlatRegion | None, args: tuple[Any, ...], output: torch.Tensor, axis: int
-    ) -> torch.Tensor | None:
-        if region is None:
-            return None
-        tested = output if region.of == "output" else args[0]
-        return as_matrix(as_floats(kept(tested)), axis)
 
     def _gradient_hook(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
@@ -138,6 +139,37 @@ class FunctionProbe:
                     self._failed(error)
 
         return hook
+
+
+class _Thread(threading.local):
+    """What runs in this thread; a mode is one thread's, too."""
+
+    def __init__(self) -> None:
+        self.running: list[tuple[str, nn.Module, dict[str, int]]] = []
+        self.mode: _Mode | None = None
+
+    def drop_mode(self) -> None:
+        self.running = []
+        if self.mode is not None:
+            self.mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self.mode = None
+
+
+@dataclass(frozen=True)
+class _Enter(Hook):
+    probe: FunctionProbe
+    place: str
+
+    def __call__(self, module: nn.Module, args: Any) -> None:
+        self.probe.enter(self.place, module)
+
+
+@dataclass(frozen=True)
+class _Leave(Hook):
+    probe: FunctionProbe
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.probe.leave()
 
 
 def _may_call(module: nn.Module) -> bool:
@@ -158,5 +190,6 @@ class _Mode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         output = func(*args, **options)
-        self._see(func, args, options, output)
+        if not is_traced():
+            self._see(func, args, options, output)
         return output

@@ -6,6 +6,7 @@ on the spot, so that nothing of their size has to be kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,11 +35,16 @@ class ModuleReadings:
         self._flat = FlatValues(transfer, pictures)
         self._entropies: dict[str, list[int]] = {}
         self._sums: dict[str, int] = {}
+        self.when_begun: Callable[[], None] | None = None
+        """Called at the first output of the step."""
         self.order: dict[str, None] = {}
         """The modules that gave something, in the order in which they first did."""
 
     def output(self, watched: Watched, values: torch.Tensor, source: torch.Tensor | None) -> None:
         """Take in an output of any shape, and as (examples, units) what its flat region is tested on, if anything."""
+        if self.when_begun is not None:
+            begun, self.when_begun = self.when_begun, None
+            begun()
         self.order.setdefault(watched.name)
         self._outputs.take(watched.name, values)
         if source is not None:
@@ -67,8 +73,8 @@ class ModuleReadings:
         self._outputs.measured.look_closer()
         self._gradients.measured.look_closer()
 
-    def tables(self) -> dict[str, Reading]:
-        """After the transfers: the two tables of modules."""
+    def tables(self, scale: float) -> dict[str, Reading]:
+        """After the transfers: the two tables of modules; gradients are divided by the loss scale."""
         names = tuple(self.order)
         places = {name: place for place, name in enumerate(names)}
         activation = np.full((len(names), len(COLUMNS["activation"])), np.nan, np.float32)
@@ -78,6 +84,7 @@ class ModuleReadings:
             table[[places[name] for name in found], : len(COMPLETE)] = rows
         for name, ticket in self._sums.items():
             gradient[places[name]] = _from_sums(self._transfer[ticket])
+        gradient[:, : COLUMNS["activation_gradient"].index("zeros")] /= scale
         for name, (saturated, units) in self._flat.shares().items():
             activation[places[name], 7:9] = saturated, units
         for name, tickets in self._entropies.items():
@@ -87,11 +94,13 @@ class ModuleReadings:
             tables["activation_gradient"] = Reading(names, gradient)
         return tables
 
-    def histograms(self) -> dict[str, dict[str, Histogram]]:
-        """After the transfer: the histograms of both tables' rows."""
+    def histograms(self, scale: float) -> dict[str, dict[str, Histogram]]:
+        """After the transfer: the histograms of both tables' rows; gradients are divided by the loss scale."""
         gradients = self._gradients.measured.histograms()
         if self._pictures:
             gradients |= {name: Histogram.of(self._transfer[ticket][SUMS:]) for name, ticket in self._sums.items()}
+        if scale != 1:
+            gradients = {name: histogram.divided(scale) for name, histogram in gradients.items()}
         return {"activation": self._outputs.measured.histograms(), "activation_gradient": gradients}
 
     def maps(self) -> dict[str, NDArray[np.bool_]]:

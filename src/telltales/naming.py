@@ -15,7 +15,14 @@ Selection = Callable[[str, nn.Module], bool] | Sequence[str] | None
 Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | Mapping[str, torch.optim.Optimizer] | None
 Models = nn.Module | Sequence[nn.Module] | Mapping[str, nn.Module]
 
-_UNINTERESTING = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd, nn.ParameterList)
+_UNINTERESTING = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ParameterList,
+    nn.modules.dropout._DropoutNd,
+    nn.modules.loss._Loss,
+)
 _WHOLE = (nn.MultiheadAttention,)
 """Modules whose children are never called: they are one place."""
 
@@ -49,10 +56,10 @@ def named_optimizers(optimizer: Optimizers) -> dict[str, torch.optim.Optimizer]:
     else:
         named = {"": optimizer}
     for one in named.values():
-        if not hasattr(one, "register_step_post_hook"):
+        if not hasattr(one, "_optimizer_step_post_hooks"):
             raise UsageError(
                 f"watch needs a torch.optim.Optimizer and was given {type(one).__name__}",
-                remedy="Leave the optimizer out: the change of the parameters is measured without it.",
+                remedy="Give the optimizer inside it, or none: updates are measured without it, too.",
             )
     return named
 
@@ -85,9 +92,10 @@ def chosen_modules(models: Mapping[str, nn.Module], selection: Selection) -> dic
     ``selection``: a function of name and module, or patterns such as ``blocks.*.act``; `UsageError` if none fits.
     """
     every = {
-        prefix + name: module
+        (prefix + _clean(name)).rstrip("."): module
         for prefix, model in models.items()
-        for name, module in ((_clean(name), module) for name, module in unwrapped(model).named_modules())
+        for name, module in unwrapped(model).named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
     }
     if selection is None:
         whole = tuple(f"{name}." for name, module in every.items() if isinstance(module, _WHOLE))
@@ -124,19 +132,18 @@ def trained_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Paramete
     return {
         name: parameter
         for name, parameter in every_parameter(models).items()
-        if parameter.requires_grad
-        and parameter.numel()
-        and not isinstance(parameter, nn.parameter.UninitializedParameter)
+        if parameter.requires_grad and parameter.numel()
     }
 
 
 def every_parameter(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Name → parameter, each once, by its first name."""
+    """Name → parameter, each once, by its first name; without those that a lazy module has yet to make."""
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for prefix, model in models.items():
         for name, parameter in unwrapped(model).named_parameters():
-            if id(parameter) not in seen:
+            is_there = not isinstance(parameter, nn.parameter.UninitializedParameter)
+            if is_there and id(parameter) not in seen:
                 seen.add(id(parameter))
                 found[prefix + _clean(name)] = parameter
     return found
@@ -157,7 +164,6 @@ def describe_parameters(models: Mapping[str, nn.Module]) -> dict[str, dict[str, 
             "aliases": names[id(parameter)][1:],
         }
         for name, parameter in every_parameter(models).items()
-        if not isinstance(parameter, nn.parameter.UninitializedParameter)
     }
 
 
@@ -166,6 +172,10 @@ def _computes(name: str, module: nn.Module) -> bool:
         return True
     if isinstance(module, _UNINTERESTING):
         return False
+    if "parametrizations" in name.split("."):
+        return False
+    if nn.utils.parametrize.is_parametrized(module):
+        return True
     is_leaf = next(module.children(), None) is None
     has_own = next(module.parameters(recurse=False), None) is not None
     return is_leaf or (has_own and bool(name))

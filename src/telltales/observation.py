@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from telltales.bins import BINS, PER_OCTAVE, PER_SIGN, ZERO_BIN
 
 SCALARS = (
     "loss",
@@ -94,6 +97,16 @@ class Histogram:
             return cls(0, np.zeros(0, np.uint32))
         first, last = int(filled[0]), int(filled[-1])
         return cls(first, counts[first : last + 1].astype(np.uint32))
+
+    def divided(self, scale: float) -> Histogram:
+        """Of the same values divided by ``scale``, which counts as the nearest whole number of bins."""
+        shift = round(PER_OCTAVE * math.log2(scale))
+        counts = np.zeros(BINS, np.int64)
+        places = np.arange(self.first, self.first + len(self.counts))
+        distance = np.abs(places - ZERO_BIN)
+        moved = np.where(distance > 0, np.clip(distance - shift, 1, PER_SIGN), 0)
+        np.add.at(counts, ZERO_BIN + np.sign(places - ZERO_BIN) * moved, self.counts)
+        return Histogram.of(counts)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,6 @@ from telltales.statistics import as_floats, moments
 from telltales.transfer import STACKED, Transfer
 
 
-class Scaler:
-    """The loss scale of an `torch.amp.GradScaler`, or 1."""
-
-    def __init__(self, scaler: Any) -> None:
-        self._scaler = scaler
-
-    def scale(self) -> float:
-        return 1.0 if self._scaler is None else float(self._scaler.get_scale())
-
-
 class ObservedStep:
     """Takes in one step. Made before it begins; `finish` gives its numbers."""
 
@@ -38,7 +28,7 @@ class ObservedStep:
         self,
         models: Mapping[str, nn.Module],
         optimizers: Mapping[str, torch.optim.Optimizer],
-        scaler: Scaler,
+        scaler: Any,
         *,
         pictures: bool,
         spectral_norms: bool,
@@ -73,7 +63,7 @@ class ObservedStep:
         return self._parameters
 
     def backward_ended(self, names: set[str]) -> None:
-        self._scale = self._scaler.scale()
+        self._scale = 1.0 if self._scaler is None else float(self._scaler.get_scale())
         self.parameters.backward_ended([name for name in self._parameters if name in names], self._scale)
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
@@ -84,7 +74,9 @@ class ObservedStep:
         self.parameters.updated(self._held_by(optimizer))
         prefix = next(prefix for prefix, held in self._optimizers.items() if held is optimizer)
         for number, group in enumerate(optimizer.param_groups):
-            rate, decay = (torch.as_tensor(group.get(key, math.nan)) for key in ("lr", "weight_decay"))
+            # A rate may be a tensor that its scheduler changes, and None where the optimizer finds its own.
+            settings = (group.get(key) for key in ("lr", "weight_decay"))
+            rate, decay = (torch.as_tensor(math.nan if one is None else one).clone() for one in settings)
             self._groups[f"{prefix}{number}"] = self._transfer.put(rate), self._transfer.put(decay)
 
     def batch(self, batch: Any, targets: Any) -> None:
@@ -126,10 +118,10 @@ class ObservedStep:
         self.parameters.look_closer()
         self._transfer.fetch()
         all_losses = self._transfer[sent]
-        tables = self.modules.tables() | self.parameters.tables() | self._group_table()
+        tables = self.modules.tables(self._scale) | self.parameters.tables() | self._group_table()
         picture = None
         if self._pictures:
-            histograms = self.modules.histograms() | self.parameters.histograms()
+            histograms = self.modules.histograms(self._scale) | self.parameters.histograms()
             picture = Picture(step, histograms, self.modules.maps())
         called = sum(probe.calls for probe in probes)
         scalars = {
@@ -188,11 +180,14 @@ class Probes:
             for probe in modules:
                 probe.install()
 
-    def start(self, step: ObservedStep, optimizers: Sequence[torch.optim.Optimizer], failed: Any) -> None:
+    def start(
+        self, step: ObservedStep, optimizers: Sequence[torch.optim.Optimizer], failed: Callable[[Exception], None]
+    ) -> None:
+        is_compiled = bool(self._compiled_parts) or any(probe.traced for probe in self.modules)
         for probe in self.modules:
             probe.install()
             probe.start(step.modules)
-        if not self._compiled_parts and not any(probe.traced for probe in self.modules):
+        if not is_compiled:
             self.functions.start(step.modules)
 
         def backward_ended(names: set[str]) -> None:
@@ -201,8 +196,11 @@ class Probes:
                 probe.collect_from_graph()
             step.backward_ended(names)
 
-        self._backward = BackwardProbe(backward_ended, failed)
-        self._backward.install(step.trained)
+        backward = self._backward = BackwardProbe(backward_ended, failed)
+        if is_compiled:
+            backward.hook_parameters(step.trained)
+        else:
+            step.modules.when_begun = lambda: backward.hook_nodes(step.trained)
         self._optimizers = [OptimizerProbe(o, step.before_update, step.after_update, failed) for o in optimizers]
         for optimizer in self._optimizers:
             optimizer.install()
@@ -235,7 +233,7 @@ class Probes:
                     remedy="Call telltales.watch before the first call of the compiled model (or torch._dynamo.reset() "
                     "before it).",
                 )
-        if not ran:
+        if not ran and not any(probe.passed_over for probe in self.modules):
             raise ProbeError(
                 f"no probe fired: none of the {len(self.modules)} watched modules ran with gradients switched on",
                 remedy="Watch the model that the loop calls, before the first call if it is compiled, "

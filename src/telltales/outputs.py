@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from telltales.flat_regions import FlatRegion
+from telltales.statistics import as_floats
 from telltales.transfer import STACKED
 
 CHANNELS_LAST = ("Linear", "LayerNorm", "RMSNorm", "Embedding", "RNN", "LSTM", "GRU", "Attention", "Conv1D")
@@ -22,6 +25,8 @@ def first_tensor(output: Any) -> torch.Tensor | None:
         return output if output.is_floating_point() else None
     if isinstance(output, Mapping):
         output = tuple(output.values())
+    elif dataclasses.is_dataclass(output) and not isinstance(output, type):
+        output = tuple(getattr(output, field.name) for field in dataclasses.fields(output))
     if isinstance(output, tuple | list):
         for part in output:
             found = first_tensor(part)
@@ -44,8 +49,11 @@ class Axes:
     def __init__(self) -> None:
         self._first = False
 
-    def of_units(self, module: nn.Module, tensor: torch.Tensor) -> int:
-        """The axis of ``tensor`` whose entries are the units: 1 after convolutions and their like, else the last."""
+    def of_units(self, module: nn.Module | None, tensor: torch.Tensor) -> int:
+        """The axis of ``tensor`` whose entries are the units: 1 after convolutions and their like, else the last.
+
+        ``module``: what gave the tensor; None for a function.
+        """
         name = type(module).__name__
         if any(part in name for part in CHANNELS_LAST):
             self._first = False
@@ -57,6 +65,18 @@ class Axes:
 def kept(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, detached; a copy if it is small, since it is measured later and may be overwritten before that."""
     return tensor.detach().clone() if tensor.numel() <= STACKED else tensor.detach()
+
+
+def tested(region: FlatRegion, given: Any, output: torch.Tensor, axis: int) -> torch.Tensor | None:
+    """What a flat region is tested on, as (examples, units): the output, or what was given for it.
+
+    None where the latter can't be known, as with a function that works in place.
+    """
+    if region.of == "output":
+        return as_matrix(as_floats(kept(output)), axis)
+    if not isinstance(given, torch.Tensor) or given.shape != output.shape or given.data_ptr() == output.data_ptr():
+        return None
+    return as_matrix(as_floats(kept(given)), axis)
 
 
 def as_matrix(values: torch.Tensor, axis: int) -> torch.Tensor:

@@ -150,7 +150,7 @@ class ParameterReadings:
         mean = change.mean(1)
         self._weights.measure(stack.names, stack.matrix)
         self._changes.append((self._transfer.put(mean), self._transfer.put(norms(change - mean[:, None]))))
-        if self._spectral and tensors[0].dim() >= 2:
+        if self._spectral and tensors[0].dim() >= 2 and not tensors[0].is_complex():
             for name, row in zip(stack.names, stack.matrix, strict=True):
                 self._spectral_tickets[name] = self._transfer.put(spectral_norm(row.reshape(tensors[0].shape)))
 

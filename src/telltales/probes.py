@@ -1,4 +1,4 @@
-"""Where to look: the only file that installs hooks. They hand on what they see and change none of it.
+"""Where to look: hooks on modules, graph nodes and optimizers. They hand on what they see and change none of it.
 
 Where nothing is compiled, hooks are there during observed steps only, so the other steps cost nothing. A compiled graph
 takes in the hooks that it finds when it is traced, and never another one: there they stay, and a flag that the compiler
@@ -18,7 +18,7 @@ from telltales.bins import BINS
 from telltales.flat_regions import about_region
 from telltales.flat_values import Watched
 from telltales.module_readings import SUMS, gradient_sums
-from telltales.outputs import Axes, as_matrix, first_tensor, kept, second_tensor
+from telltales.outputs import Axes, first_tensor, kept, second_tensor, tested
 from telltales.statistics import as_floats, normalized_entropy
 
 
@@ -29,6 +29,35 @@ class Receiver(Protocol):
     def gradient(self, name: str, values: torch.Tensor) -> None: ...
     def gradient_sums(self, name: str, sums: torch.Tensor) -> None: ...
     def entropy(self, name: str, entropy: torch.Tensor) -> None: ...
+
+
+class Hook:
+    """What is put into a module. A copy of the module, by `copy.deepcopy` or by pickling, gets `no_hook` in its place:
+    it is not the module that is watched."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return no_hook
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_no_hook, ()
+
+
+def no_hook(*_: Any) -> None:
+    """Does nothing."""
+
+
+def _made_no_hook() -> Callable[..., None]:
+    return no_hook
+
+
+def is_traced() -> bool:
+    """Whether this is being compiled or traced, and so not really run."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
+
+
+def is_transformed() -> bool:
+    """Whether this runs inside `torch.func.vmap` or the like, where tensors can't be kept."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 class Tap(torch.autograd.Function):
@@ -46,7 +75,7 @@ class Tap(torch.autograd.Function):
         return g, gradient_sums(g)
 
 
-class ModuleProbe:
+class ModuleProbe(Hook):
     """A forward hook on one module, and through it a hook on the gradient of what the module gave."""
 
     def __init__(
@@ -63,13 +92,15 @@ class ModuleProbe:
         self.calls = 0
         self.training = 0
         self.shape: tuple[int, ...] = ()
+        self.passed_over = False
+        """Whether it ran where it can't be watched, as under `torch.func.vmap`."""
         self.traced = False
         """Whether a compiled graph has taken this hook in."""
         self._axes, self._gradients, self._failed = axes, gradients, failed
         self._receiver: Receiver | None = None
         self._handle: RemovableHandle | None = None
         self._from_graph: tuple[Any, Any, bool] | None = None
-        self._sums = torch.zeros(SUMS + BINS, device=device, requires_grad=True)
+        self._sums = torch.zeros(SUMS + BINS, dtype=torch.float32, device=device, requires_grad=True)
         self._softmax_axis = _softmax_axis(module)
         self._has_attention = "attention" in type(module).__name__.lower()
 
@@ -96,6 +127,9 @@ class ModuleProbe:
             return None
         if torch.compiler.is_compiling():
             return self._trace(module, args, output)
+        if is_transformed() or torch._C._is_tracing():
+            self.passed_over = True
+            return None
         try:
             # What we do here is not for `functions` to see, nor for modes of the caller's.
             with torch._C.DisableTorchFunction():
@@ -152,25 +186,13 @@ class ModuleProbe:
         self.shape = tuple(tensor.shape)
         axis = self._axes.of_units(self.module, tensor)
         values = kept(tensor)
-        receiver.output(self.watched, values, self._source(args, tensor, values, axis))
+        flat = self.watched.flat
+        source = None if flat is None else tested(flat, args[0] if args else None, values, axis)
+        receiver.output(self.watched, values, source)
         if self._softmax_axis is not None:
             receiver.entropy(self.watched.name, normalized_entropy(as_floats(tensor), self._softmax_axis))
         elif self._has_attention and (weights := second_tensor(output)) is not None:
             receiver.entropy(self.watched.name, normalized_entropy(as_floats(weights)))
-
-    def _source(
-        self, args: tuple[Any, ...], tensor: torch.Tensor, values: torch.Tensor, axis: int
-    ) -> torch.Tensor | None:
-        """What the flat region is tested on; None where it can't be known, as the input of an in-place function."""
-        flat = self.watched.flat
-        if flat is None:
-            return None
-        if flat.of == "output":
-            return as_matrix(as_floats(values), axis)
-        given = args[0] if args else None
-        if not isinstance(given, torch.Tensor) or given.shape != tensor.shape or given.data_ptr() == tensor.data_ptr():
-            return None
-        return as_matrix(as_floats(kept(given)), axis)
 
     def _see_gradient(self, gradient: torch.Tensor) -> None:
         if not self.active or self._receiver is None or gradient.numel() == 0:
@@ -190,23 +212,40 @@ class BackwardProbe:
     def __init__(self, ended: Callable[[set[str]], None], failed: Callable[[Exception], None]) -> None:
         self._ended, self._failed = ended, failed
         self._handles: list[RemovableHandle] = []
+        self._nodes: list[torch.autograd.graph.Node] = []
         self._reached: set[str] = set()
+        self._task = -1
 
-    def install(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self._reached.clear()
-        self._handles = [
-            parameter.register_post_accumulate_grad_hook(self._hook(name))  # type: ignore[no-untyped-call]
-            for name, parameter in parameters.items()
-        ]
+    def hook_nodes(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Hook the graph nodes that fill in ``.grad``, once the forward pass has begun.
+
+        They live as long as a graph or this probe holds them. A hook on the parameter itself would cost time after its
+        removal, too.
+        """
+        for name, parameter in parameters.items():
+            if parameter.requires_grad:
+                node = torch.autograd.graph.get_gradient_edge(parameter).node
+                self._nodes.append(node)
+                self._handles.append(node.register_hook(self._hook(name)))
+
+    def hook_parameters(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """The same where the forward pass is a compiled graph, which tells nobody that it begins."""
+        for name, parameter in parameters.items():
+            handle = parameter.register_post_accumulate_grad_hook(self._hook(name))  # type: ignore[no-untyped-call]
+            self._handles.append(handle)
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._nodes = [], []
 
-    def _hook(self, name: str) -> Callable[[torch.Tensor], None]:
-        def reached(_: torch.Tensor) -> None:
-            if not self._reached:
+    def _hook(self, name: str) -> Callable[..., None]:
+        def reached(*_: Any) -> None:
+            task = torch._C._current_graph_task_id()
+            if task != self._task:
+                # A backward pass before this one may have failed on its way.
+                self._task = task
+                self._reached = set()
                 _when_backward_ends(self._almost)
             self._reached.add(name)
 
@@ -217,7 +256,7 @@ class BackwardProbe:
         _when_backward_ends(self._at_the_end)
 
     def _at_the_end(self) -> None:
-        reached, self._reached = self._reached, set()
+        reached, self._reached, self._task = self._reached, set(), -1
         try:
             with torch.no_grad():
                 self._ended(reached)

@@ -16,6 +16,8 @@ class Losses:
         """How many steps share an entry."""
         self._capacity = capacity = max(capacity - capacity % 2, 2)
         self._first_step: int | None = None
+        self.last_step = -1
+        """The last step whose loss is known; -1 before the first."""
         self._counts = np.zeros(capacity, np.int64)
         self._sums = np.zeros(capacity)
         self._lowest = np.full(capacity, np.inf)
@@ -27,7 +29,8 @@ class Losses:
             return
         if self._first_step is None:
             self._first_step = first_step
-        last = first_step + losses.size - 1 - self._first_step
+        self.last_step = first_step + losses.size - 1
+        last = self.last_step - self._first_step
         while last // self.span >= self._capacity:
             self._halve()
         places = (np.arange(first_step, first_step + losses.size) - self._first_step) // self.span

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HISTOGRAM_VALUES = 65_536
 """A longer row's histogram is of about so many of its values."""
 
+ENTROPY_QUERIES = 64
 EXPONENT_BIAS = 127
 MAGNITUDES = 256 * PER_OCTAVE
 """How many values the exponent and the first three bits of the mantissa of a float32 take together."""
@@ -36,7 +37,7 @@ def as_floats(x: torch.Tensor) -> torch.Tensor:
     if x.layout != torch.strided:
         x = x.to_dense()
     if x.is_complex():
-        x = torch.view_as_real(x)
+        x = torch.view_as_real(x.resolve_conj())
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -72,7 +73,8 @@ def log_histograms(x: Float[torch.Tensor, "rows n"]) -> Float[torch.Tensor, "row
     x = x.to(torch.float32, memory_format=torch.contiguous_format)
     # Sign, exponent and three bits of mantissa, from the most negative to the most positive bit pattern.
     keys = ((x.view(torch.int32) >> 20) + MAGNITUDES).long()
-    counts = torch.zeros(rows, 2 * MAGNITUDES, device=x.device).scatter_add_(1, keys, x.new_ones(1, 1).expand_as(keys))
+    counts = torch.zeros(rows, 2 * MAGNITUDES, dtype=torch.float32, device=x.device)
+    counts.scatter_add_(1, keys, x.new_ones(1, 1).expand_as(keys))
     negative, positive = counts[:, :MAGNITUDES], counts[:, MAGNITUDES:]
     zero = negative[:, :PER_OCTAVE].sum(1, keepdim=True) + positive[:, :PER_OCTAVE].sum(1, keepdim=True)
     return torch.cat([_in_range(negative).flip(1), zero, _in_range(positive)], 1)
@@ -108,7 +110,8 @@ def attention_entropy(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Float[torch.Tensor, ""]:
-    """The mean entropy of the first example's attention, as a share of that of looking everywhere it may equally.
+    """The mean entropy of the first example's attention, as a share of that of looking everywhere it may equally; of
+    about `ENTROPY_QUERIES` queries, evenly spread, if there are more.
 
     The arguments are those of `torch.nn.functional.scaled_dot_product_attention`, which does not give its weights.
     Queries that may look at one key only are left out; NaN if all are like this.
@@ -116,12 +119,15 @@ def attention_entropy(
     q, k = as_floats(query)[:1], as_floats(key)[:1]
     if enable_gqa:
         k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
-    scores = (q @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    rows = torch.arange(0, q.shape[-2], max(q.shape[-2] // ENTROPY_QUERIES, 1), device=q.device)
+    with torch.autocast(q.device.type, enabled=False):
+        scores = (q[..., rows, :] @ k.mT) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if is_causal:
-        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        allowed = rows[:, None] >= torch.arange(k.shape[-2], device=q.device)
         scores = scores.masked_fill(~allowed, -math.inf)
     if attn_mask is not None:
         mask = attn_mask[:1] if attn_mask.dim() == scores.dim() else attn_mask
+        mask = mask[..., rows, :] if mask.shape[-2] > 1 else mask
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + as_floats(mask)
     p = scores.softmax(-1)
     entropy = -torch.xlogy(p, p).sum(-1)
@@ -136,6 +142,11 @@ def spectral_norm(w: Float[torch.Tensor, "rows ..."], iterations: int = 12) -> F
     """
     matrix = w.flatten(1)
     v = torch.cos(torch.arange(matrix.shape[1], device=w.device, dtype=matrix.dtype) * 0.7) + 0.1
+    with torch.autocast(w.device.type, enabled=False):
+        return _largest_singular_value(matrix, v, iterations)
+
+
+def _largest_singular_value(matrix: torch.Tensor, v: torch.Tensor, iterations: int) -> torch.Tensor:
     for _ in range(iterations):
         v = torch.nn.functional.normalize(matrix.mT @ torch.nn.functional.normalize(matrix @ v, dim=0), dim=0)
     return norms((matrix @ v)[None])[0]

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import telltales
@@ -37,7 +38,7 @@ from telltales.naming import (
     unwrapped,
 )
 from telltales.observation import Evaluation
-from telltales.observing import ObservedStep, Probes, Scaler
+from telltales.observing import ObservedStep, Probes
 from telltales.outputs import Axes
 from telltales.parameter_readings import Stack
 from telltales.probes import ModuleProbe, compiled_parts
@@ -47,83 +48,61 @@ from telltales.schedule import Preset, choose_preset
 from telltales.steadiness import NoiseScale, Spikes
 from telltales.transfer import as_vector
 
+if TYPE_CHECKING:
+    from telltales.report.terminal import LiveTable
+
 LOSSES_KEPT = 256
+"""Losses that wait on the device; more are joined to one vector."""
 
 
-def watch(
-    model: Models,
-    optimizer: Optimizers = None,
-    *,
-    preset: str | Preset = "standard",
-    schedule: Callable[[int], bool] | None = None,
-    modules: Selection = None,
-    loss_from: nn.Module | None = None,
-    path: str | os.PathLike[str] | None = None,
-    scaler: Any = None,
-    first_step: int = 0,
-    resume: bool = False,
-    around_spikes: bool = False,
-    limits: Limits | None = None,
-) -> Watch:
+class Watch:
     """Watch a training: what goes on inside ``model`` while ``optimizer`` changes it.
 
     ``model``: one `torch.nn.Module`, or several in a sequence or a mapping (their names become prefixes).
     ``optimizer``: likewise; without it, the change of the parameters from step to step is measured all the same.
     ``preset``: ``economy``, ``standard`` or ``full`` (see `telltales.schedule.PRESETS`), or one of your own.
-    ``schedule``: which steps to observe, in place of the preset's: a function of the step's number, from 0.
+    ``schedule``: which steps to observe, in place of the preset's: a function of the step's number, from 0. The first
+    step is observed in any case.
     ``modules``: which modules to probe: patterns such as ``blocks.*.act``, or a function of name and module. Left out,
     the innermost ones that compute something.
     ``loss_from``: the module whose output is the loss, or has it as ``loss``. With it, each update of the (last)
     optimizer is a step, and `Watch.step` need not be called: one line watches a loop that can't be changed.
     ``path``: where to write the record as it grows, as JSON lines.
+    ``live``: show a table on standard error as it goes on (on a terminal this needs rich).
     ``scaler``: the `torch.amp.GradScaler`, so that gradients are read without the loss scale.
     ``first_step``: the number of the first step, where a training goes on.
     ``resume``: go on with the record at ``path`` as well, cut back to ``first_step``, if there is one.
     ``around_spikes``: observe the steps after a loss that stands out, too; this reads every loss (a wait on a GPU).
+    ``limits``: how much of each the record keeps in memory.
 
-    A compiled model is watched before its first call. Raises `UsageError` for what it can't watch, `RecordError` for a
-    path that can't be written. Weights, random state, modes and gradients are the same with it and without.
+    It is a context manager; without ``with``, call `close`. A compiled model is watched before its first call. Weights,
+    random state, modes and gradients are the same with the watch and without.
+
+    Raises `UsageError` for what can't be watched, `RecordError` for a path that can't be written.
     """
-    return Watch(
-        model,
-        optimizer,
-        preset=choose_preset(preset),
-        schedule=schedule,
-        modules=modules,
-        loss_from=loss_from,
-        path=path,
-        scaler=scaler,
-        first_step=first_step,
-        resume=resume,
-        around_spikes=around_spikes,
-        limits=limits,
-    )
-
-
-class Watch:
-    """A training that is being watched. Made by `watch`; used as a context manager, or closed with `close`."""
 
     def __init__(
         self,
         model: Models,
-        optimizer: Optimizers,
+        optimizer: Optimizers = None,
         *,
-        preset: Preset,
-        schedule: Callable[[int], bool] | None,
-        modules: Selection,
-        loss_from: nn.Module | None,
-        path: str | os.PathLike[str] | None,
-        scaler: Any,
-        first_step: int,
-        resume: bool,
-        around_spikes: bool,
-        limits: Limits | None,
+        preset: str | Preset = "standard",
+        schedule: Callable[[int], bool] | None = None,
+        modules: Selection = None,
+        loss_from: nn.Module | None = None,
+        path: str | os.PathLike[str] | None = None,
+        live: bool = False,
+        scaler: Any = None,
+        first_step: int = 0,
+        resume: bool = False,
+        around_spikes: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self._models = named_models(model)
         self._optimizers = named_optimizers(optimizer)
-        self._preset = preset
-        self._schedule = schedule or preset.schedule
-        self._scaler = Scaler(scaler)
+        self._preset = choose_preset(preset)
+        self._schedule = schedule or self._preset.schedule
+        self._scaler = scaler
         self._next = first_step
         self._spikes = Spikes() if around_spikes else None
         if around_spikes and is_distributed():
@@ -134,14 +113,22 @@ class Watch:
         self._trained: tuple[str, ...] | None = None
         self._step: ObservedStep | None = None
         self._open = True
+        self._seen = False
         self._error: Exception | None = None
         self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
         self._probes = self._placed(modules)
-        path = path if self._is_main else None
-        self._recording = Recording(path, self._about(), limits, first_step if resume else None)
-        self._started = time.perf_counter() - self._recording.seconds
-        self._automatic = self._self_counting(loss_from)
-        self._arm()
+        self._automatic: Automatic | None = None
+        self._live: LiveTable | None = None
+        try:
+            path = path if self._is_main else None
+            self._recording = Recording(path, self._about(), limits, first_step if resume else None)
+            self._started = time.perf_counter() - self._recording.seconds
+            self._automatic = self._self_counting(loss_from)
+            self._live = _live_table() if live and self._is_main else None
+            self._arm()
+        except BaseException:
+            self._take_away()
+            raise
 
     @property
     def record(self) -> Record:
@@ -160,14 +147,18 @@ class Watch:
         ``loss``: its training loss. ``batch``: what the model was given, for the batch size and the inputs' scale.
         ``targets``: for their spread. ``indices``: which examples these were, kept for the highest losses.
 
-        Raises `ProbeError` at the first observed step if the probes can't see the model.
+        Raises `ProbeError` at the first observed step if the probes can't see the model, and `UsageError` for a loss
+        that is not one number.
         """
         if not self._open:
             return
+        if isinstance(loss, torch.Tensor) and loss.numel() != 1:
+            raise UsageError(f"a loss of shape {tuple(loss.shape)} is not one number", remedy="Give its mean.")
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
-            loss = loss.detach() if isinstance(loss, torch.Tensor) else float(loss)
+            # A copy: the caller may use the tensor again.
+            loss = loss.detach().clone() if isinstance(loss, torch.Tensor) else float(loss)
             self._losses.append(loss)
             if len(self._losses) == LOSSES_KEPT:
                 self._losses = [as_vector(self._losses)]
@@ -196,12 +187,8 @@ class Watch:
         if self._open:
             self._open = False
             self._step = None
-            self._probes.remove()
-            if self._automatic is not None:
-                self._automatic.remove()
-            losses = (
-                as_vector(self._losses).cpu().numpy() if self._losses and self._is_main else np.zeros(0, np.float32)
-            )
+            self._take_away()
+            losses = self._waiting_losses()
             self._recording.close(outcome, self._next - len(losses), losses)
 
     def __enter__(self) -> Self:
@@ -227,6 +214,21 @@ class Watch:
         from telltales.report.notebook import figure_html
 
         return figure_html(self.record)
+
+    def _take_away(self) -> None:
+        self._probes.remove()
+        if self._automatic is not None:
+            self._automatic.remove()
+        if self._live is not None:
+            self._live.__exit__(None, None, None)
+
+    def _waiting_losses(self) -> NDArray[np.float32]:
+        """Those since the last observed step; none where the device gives them no more, as after a CUDA error."""
+        nothing = np.zeros(0, np.float32)
+        try:
+            return as_vector(self._losses).cpu().numpy() if self._losses and self._is_main else nothing
+        except RuntimeError:
+            return nothing
 
     def _placed(self, selection: Selection) -> Probes:
         axes, device, gradients = Axes(), device_of(self._models), self._preset.activation_gradients
@@ -260,7 +262,9 @@ class Watch:
         if self._automatic is not None:
             self._automatic.come_last()
 
-    def _observe(self, step: ObservedStep, batch: Any, targets: Any, indices: Any) -> None:
+    def _observe(
+        self, step: ObservedStep, batch: Any, targets: Any, indices: Iterable[int] | torch.Tensor | None
+    ) -> None:
         self._step = None
         step.batch(batch, targets)
         before, gradients = self._previous
@@ -270,10 +274,11 @@ class Watch:
                 as_vector(self._losses),
                 self._probes.modules,
                 gradients if before == self._next - 1 else [],
-                None if indices is None else [int(index) for index in indices],
+                _as_list(indices),
                 time.perf_counter() - self._started,
             )
-        unfired = self._probes.unfired() if self.record.observed == 0 else []
+        unfired = self._probes.unfired() if not self._seen else []
+        self._seen = True
         self._probes.stop()
         self._losses = []
         self._previous = self._next, step.parameters.gradients
@@ -286,6 +291,8 @@ class Watch:
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
         self._describe(step)
         self._recording.observe(observation)
+        if self._live is not None:
+            self._live.update(self.record)
 
     def _describe(self, step: ObservedStep) -> None:
         """Bring what the record says of modules and parameters up to date."""
@@ -326,3 +333,19 @@ class Watch:
         self._error = None
         self.close("failed")
         warnings.warn(fact, TelltalesWarning, stacklevel=3)
+
+
+watch = Watch
+"""Reads better where it is called: ``with telltales.watch(model, optimizer) as w:``."""
+
+
+def _as_list(indices: Iterable[int] | torch.Tensor | None) -> list[int] | None:
+    if isinstance(indices, torch.Tensor):
+        indices = indices.flatten().tolist()
+    return None if indices is None else [int(index) for index in np.atleast_1d(np.asarray(indices)).ravel()]
+
+
+def _live_table() -> LiveTable:
+    from telltales.report.terminal import LiveTable
+
+    return LiveTable().__enter__()

@@ -183,6 +183,8 @@ def record_of(
             "seconds": step * 0.01,
             "gradient_norm": norm,
             "gradient_norm_used": min(norm, 1.0),
+            "noise_scale": float(40 * (1 + 9 * progress) * rng.lognormal(0, 0.2)),
+            "batch_size": 32.0,
         }
         picture = _picture(step, layers, matrices, progress, rng) if step in pictures else None
         record.append(Observation(step, scalars, tables, picture, losses[before + 1 : step + 1]))
@@ -206,6 +208,8 @@ def _activations(layers: list[Layer], progress: float, rng: np.random.Generator)
     _put(values, "activation", zeros=0.0, nonfinite=0.0)
     flat = np.array([layer.saturated if layer.activation else np.nan for layer in layers])
     _put(values, "activation", saturated=np.clip(flat * noise, 0, 1), saturated_units=np.clip(flat - 0.4, 0, 1))
+    entropy = [0.9 - 0.3 * progress if layer.activation else np.nan for layer in layers]
+    _put(values, "activation", entropy=np.array(entropy))
     return Reading(tuple(layer.name for layer in layers), values)
 
 
@@ -230,6 +234,7 @@ def _weights(layers: list[Layer], progress: float, rng: np.random.Generator) -> 
     values = _table("weight", len(layers))
     std = np.array([layer.weight_std for layer in layers]) * (1 + 0.4 * progress)
     _put(values, "weight", mean=0.0, std=std, rms=std, norm=50 * std, min=-3 * std, max=3 * std, nonfinite=0.0)
+    _put(values, "weight", spectral_norm=20 * std)
     return Reading(_weights_of(layers), values)
 
 

@@ -592,3 +592,26 @@ def test_a_loss_that_is_not_there_is_an_error():
             optimizer.step()
     with pytest.raises(telltales.UsageError, match="Give the optimizer, too"):
         telltales.watch(model, loss_from=model)
+
+
+def test_a_live_table_goes_with_it(capsys):
+    train(deep_mlp, 3, live=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert lines[-1].startswith("step 2  loss ")
+
+
+def test_a_watch_shows_itself():
+    model = deep_mlp()
+    with telltales.watch(model, nets.sgd(model)) as w:
+        x, y = batches(1)[0]
+        loss_of(model(x), y).backward()
+        w.step(1.0)
+    assert "Sequential" in str(w)
+    assert w._repr_html_().startswith("<div")
+
+
+def test_a_loss_is_one_number():
+    model = deep_mlp()
+    with telltales.watch(model) as w, pytest.raises(telltales.UsageError, match="is not one number"):
+        w.step(torch.zeros(3))

@@ -27,6 +27,7 @@ SUBJECTS: Mapping[str, tuple[Builder, ...]] = MappingProxyType(
         "Loss and updates": (
             figures_training.loss,
             figures_training.gradient_norm,
+            figures_training.noise_scale,
             figures_over_time.update_ratios,
         ),
         "Activations": (
@@ -37,6 +38,7 @@ SUBJECTS: Mapping[str, tuple[Builder, ...]] = MappingProxyType(
             figures_over_time.saturation,
             figures_over_time.saturated_units,
             figures_maps.saturation_maps,
+            figures_over_time.entropy,
         ),
         "Gradients": (
             figures_depth.gradient_flow,
@@ -45,7 +47,7 @@ SUBJECTS: Mapping[str, tuple[Builder, ...]] = MappingProxyType(
             _at_first(figures_densities.weight_gradient_histograms),
             figures_densities.weight_gradient_histograms,
         ),
-        "Weights": (figures_over_time.weight_scale,),
+        "Weights": (figures_over_time.weight_scale, figures_over_time.spectral_norms),
     }
 )
 """Subject → the builders of its figures; a builder gives None for what no record has numbers for."""

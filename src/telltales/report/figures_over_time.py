@@ -187,6 +187,28 @@ SATURATED_UNITS = _OverTime(
     log=False,
 )
 
+ENTROPY = _OverTime(
+    "entropy",
+    "Entropy of attention and softmax",
+    "Mean entropy of the weights, as a share of a uniform distribution's: 1 looks everywhere, 0 at one place.",
+    "activation",
+    "entropy",
+    "entropy",
+    rows=_modules,
+    all_rows=_modules,
+    log=False,
+)
+SPECTRAL_NORMS = _OverTime(
+    "spectral_norms",
+    "Spectral norms",
+    "The largest singular value of each matrix.",
+    "weight",
+    "spectral_norm",
+    "spectral norm",
+    rows=lambda record: matrices(record, "weight"),
+    all_rows=lambda record: matrices(record, "weight"),
+)
+
 
 def update_ratios(records: Records) -> Figure | None:
     """How large each step is beside the matrix that it changes."""
@@ -211,3 +233,13 @@ def saturation(records: Records) -> Figure | None:
 def saturated_units(records: Records) -> Figure | None:
     """The share of units that are in the flat part on every example, over time."""
     return SATURATED_UNITS.figure(records)
+
+
+def entropy(records: Records) -> Figure | None:
+    """How spread out attention and softmax are, over time."""
+    return ENTROPY.figure(records)
+
+
+def spectral_norms(records: Records) -> Figure | None:
+    """The largest singular value of each matrix over time, where it was measured."""
+    return SPECTRAL_NORMS.figure(records)

@@ -153,10 +153,28 @@ def gradient_norm(records: Records) -> Figure | None:
             continue
         lines = [Line(steps, before, "before clipping", "c1")]
         if not np.isnan(used).all():
-            same = np.array_equal(before, used, equal_nan=True)
+            same = np.allclose(before, used, rtol=1e-4, equal_nan=True)
             lines = [Line(steps, used, "not clipped", "c0")] if same else [*lines, Line(steps, used, "as used", "c0")]
         panels.append(LinePanel(x, y, tuple(lines), title=heading))
     subtitle = "Norm of all gradients together, before clipping and as the optimizer used it."
     infinite = any(np.isinf(value).any() for value in values)
     note = "What is infinite is drawn at the upper edge." if infinite else ""
     return Figure("gradient_norm", "Gradient norm", (tuple(panels),), subtitle, note)
+
+
+def noise_scale(records: Records) -> Figure | None:
+    """The batch size at which the gradient's noise equals the gradient, where it was measured."""
+    values = [record.scalar("noise_scale") for record in records.values()]
+    if not any(np.isfinite(value).any() for value in values):
+        return None
+    x, y = step_axis(records), Axis("examples", range_of(values, log=True))
+    panels: list[Panel] = []
+    for (heading, record), scale in zip(headings(records), values, strict=True):
+        if np.isnan(scale).all():
+            panels.append(MissingPanel(heading))
+            continue
+        steps = record.steps.astype(np.float64)
+        lines = (Line(steps, scale, "noise scale", "c1"), Line(steps, record.scalar("batch_size"), "batch size", "c0"))
+        panels.append(LinePanel(x, y, lines, title=heading))
+    subtitle = "The batch size at which the gradient's noise equals the gradient, an estimate that needs many steps."
+    return Figure("noise_scale", "Gradient noise scale", (tuple(panels),), subtitle)

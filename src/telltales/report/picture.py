@@ -7,7 +7,7 @@ import re
 from telltales.report.description import Figure
 from telltales.report.marks import figure_svg
 from telltales.report.style import NOTEBOOK_STYLE
-from telltales.report.svg import Markup, element, raw, text
+from telltales.report.svg import Markup, decimal, element, raw, text
 from telltales.report.words import text_width, visible
 
 MARGIN = 16
@@ -42,8 +42,8 @@ def picture(figure: Figure, width: int = 1100) -> str:
         "role": "img",
         "aria-label": figure.title,
         "width": float(whole),
-        "height": float(height),
-        "viewBox": f"0 0 {whole:g} {height:.1f}",
+        "height": f"{height:g}",
+        "viewBox": f"0 0 {whole:g} {height:g}",
     }
     back = {"class": "back", "x": 0.5, "y": 0.5, "width": whole - 1, "height": height - 1, "rx": 8}
     # As high as it says, which the style for pages would leave to the browser.
@@ -51,8 +51,8 @@ def picture(figure: Figure, width: int = 1100) -> str:
         "x": MARGIN,
         "y": float(top),
         "width": inner_width,
-        "height": float(inner_height),
-        "style": f"height:{inner_height:g}px",
+        "height": f"{inner_height:g}",
+        "style": f"height:{decimal(inner_height)}px",
     }
     document = element(
         "svg",

@@ -114,7 +114,7 @@ def overview(record: Record) -> Overview:
         values=sum(sizes.values()),
         trained_values=sum(size for name, size in sizes.items() if record.parameters[name].get("trainable", True)),
         first_step=min(firsts, default=None),
-        last_step=int(record.steps[-1]) if len(record) else None,
+        last_step=int(max(record.steps[-1], record.losses.last_step)) if len(record) else None,
         observed=record.observed,
         seconds=last_measured(record.scalar("seconds")),
         outcome=record.outcome,
@@ -144,7 +144,7 @@ def loss_at(record: Record, step: int | None = None) -> LossAt | None:
     """
     steps, losses = loss_curve(record)
     if step is None:
-        step = int(record.steps[-1]) if len(record) else 0
+        step = int(max(record.steps[-1], record.losses.last_step)) if len(record) else 0
     known = steps <= step
     steps, losses = steps[known], losses[known]
     if not steps.size:

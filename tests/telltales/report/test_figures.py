@@ -25,7 +25,7 @@ from telltales.report.figures_training import gradient_norm, loss, trend
 from telltales.report.words import text_width
 
 BUILDERS = [build for builders in SUBJECTS.values() for build in builders]
-EVERY = 16
+EVERY = 19
 
 
 def one_row() -> Record:
