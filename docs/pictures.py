@@ -23,9 +23,9 @@ from trainings import NOISE, STEPS, WIDTH, Recurrent, Transformer, adam, mlp, sg
 
 from telltales.record import Record
 from telltales.report import figures_densities, figures_depth, figures_maps, figures_over_time, figures_training
-from telltales.report.description import Axis, Figure, Line, LinePanel, depth_colour
+from telltales.report.description import Axis, Figure, Line, LinePanel
 from telltales.report.picture import picture
-from telltales.report.scales import range_of
+from telltales.report.scales import Range
 from telltales.report.selection import matrices, shown_layers
 from telltales.report.words import number
 
@@ -53,34 +53,22 @@ def rows_of(record: Record, kind: str, name: str) -> list[str]:
     return matrices(record, kind) if kind in ("gradient", "weight", "update") else record.names(kind)
 
 
-def over_time(
-    records: Records,
-    column: Column,
-    title: str,
-    subtitle: str,
-    label: str,
-    *,
-    log: bool = False,
-    include: tuple[float, ...] = (),
-) -> Figure:
-    """A figure of what no builder of the report draws: a column of each record over its steps."""
-    found = {heading: series(record, column) for heading, record in records.items()}
-    x = figures_training.step_axis(records)
-    y = Axis(label, range_of([values for each in found.values() for values in each.values()], log=log, include=include))
+def training_mode(records: Records) -> Figure:
+    """What no builder of the report draws, being one and the same number as a rule."""
+    x, y = figures_training.step_axis(records), Axis("share", Range(0, 1))
     panels = tuple(
         LinePanel(
             x,
             y,
-            tuple(
-                Line(record.steps.astype(np.float64), values, line, depth_colour(place, len(found[heading])))
-                for place, (line, values) in enumerate(found[heading].items())
-            ),
+            (Line(record.steps.astype(np.float64), record.scalar("training_mode"), "training mode"),),
             title=heading,
-            height=170,
+            height=120,
         )
         for heading, record in records.items()
     )
-    return Figure(column[1], title, (panels,), subtitle)
+    return Figure(
+        "training_mode", "Training mode", (panels,), "Share of the modules' calls that were in training mode."
+    )
 
 
 @dataclass(frozen=True)
@@ -133,10 +121,7 @@ def flat_values(tanh: Record, relu: Record) -> Iterator[Shown]:
 def entropy() -> Iterator[Shown]:
     trained = partial(train, optimizer=partial(adam, lr=3e-3))
     pair = {"PyTorch's weights": trained(Transformer), "queries and keys × 24": trained(partial(Transformer, 24.0))}
-    column = ("activation", "entropy")
-    said = "Mean entropy of the attention weights, as a share of a uniform distribution's."
-    figure = over_time(pair, column, "Attention entropy", said, "entropy", include=(0, 1))
-    yield Shown("entropy", figure, pair, (column,))
+    yield Shown("entropy", figures_over_time.entropy(pair), pair, (("activation", "entropy"),))
 
 
 def gradients(scaled: Records) -> Iterator[Shown]:
@@ -156,11 +141,7 @@ def gradients(scaled: Records) -> Iterator[Shown]:
 def noise_scale() -> Iterator[Shown]:
     noisy = partial(train, partial(mlp, nn.Tanh, TANH), partial(sgd, lr=0.005), preset=NOISE)
     trio = {"batches of 64": noisy(), "batches of 512": noisy(batch=512), "random targets": noisy(random_targets=True)}
-    column = ("scalar", "noise_scale")
-    said = "The batch size at which the gradient's noise equals the gradient."
-    yield Shown(
-        "noise-scale", over_time(trio, column, "Gradient noise scale", said, "examples", log=True), trio, (column,)
-    )
+    yield Shown("noise-scale", figures_training.noise_scale(trio), trio, (("scalar", "noise_scale"),))
 
 
 def weights() -> Iterator[Shown]:
@@ -170,11 +151,8 @@ def weights() -> Iterator[Shown]:
         "no weight decay": trained(partial(adam, lr=0.03)),
     }
     yield Shown("weights", figures_over_time.weight_scale(pair), pair, (("weight", "std"), ("update", "ratio")))
-    column = ("weight", "spectral_norm")
-    said = "The largest singular value of each matrix."
-    yield Shown(
-        "spectral-norms", over_time(pair, column, "Spectral norms", said, "spectral norm", log=True), pair, (column,)
-    )
+    quoted = (("weight", "spectral_norm"),)
+    yield Shown("spectral-norms", figures_over_time.spectral_norms(pair), pair, quoted)
 
 
 def updates() -> Iterator[Shown]:
@@ -198,9 +176,7 @@ def conditions() -> Iterator[Shown]:
     yield Shown("loss-and-learning-rate", figures_training.loss(pair), pair, (("group", "learning_rate"),))
     dropped = partial(train, partial(mlp, nn.Tanh, TANH, drop=0.3, norm=True), adam, evaluate_every=100)
     pair = {"back to training": dropped(), "left in evaluation mode": dropped(back_to_training=False)}
-    column = ("scalar", "training_mode")
-    said = "Share of the modules' calls that were in training mode."
-    yield Shown("training-mode", over_time(pair, column, "Training mode", said, "share"), pair, (column,))
+    yield Shown("training-mode", training_mode(pair), pair, (("scalar", "training_mode"),))
     yield Shown("training-mode-loss", figures_training.loss(pair), pair, ())
 
 

@@ -127,14 +127,16 @@ class FunctionProbe:
             self._receiver.entropy(name, attention_entropy(*args, **options))
         elif region is None and (dim := options.get("dim", args[1] if len(args) > 1 else None)) is not None:
             self._receiver.entropy(name, normalized_entropy(as_floats(output), dim))
-        if self._gradients and output.requires_grad:
+        if output.requires_grad:
             output.register_hook(self._gradient_hook(name))  # type: ignore[no-untyped-call]
 
     def _gradient_hook(self, name: str) -> Callable[[torch.Tensor], None]:
         def hook(gradient: torch.Tensor) -> None:
             if self._receiver is not None:
                 try:
-                    self._receiver.gradient(name, gradient.detach())
+                    self._receiver.backward_begun()
+                    if self._gradients:
+                        self._receiver.gradient(name, gradient.detach())
                 except Exception as error:  # noqa: BLE001 - a probe must not end a training
                     self._failed(error)
 

@@ -35,16 +35,13 @@ class ModuleReadings:
         self._flat = FlatValues(transfer, pictures)
         self._entropies: dict[str, list[int]] = {}
         self._sums: dict[str, int] = {}
-        self.when_begun: Callable[[], None] | None = None
-        """Called at the first output of the step."""
+        self.backward_begun: Callable[[], None] = lambda: None
+        """Called when a gradient arrives."""
         self.order: dict[str, None] = {}
         """The modules that gave something, in the order in which they first did."""
 
     def output(self, watched: Watched, values: torch.Tensor, source: torch.Tensor | None) -> None:
         """Take in an output of any shape, and as (examples, units) what its flat region is tested on, if anything."""
-        if self.when_begun is not None:
-            begun, self.when_begun = self.when_begun, None
-            begun()
         self.order.setdefault(watched.name)
         self._outputs.take(watched.name, values)
         if source is not None:

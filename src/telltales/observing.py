@@ -169,11 +169,18 @@ class Probes:
     """All probes of one watch, and which of them are installed."""
 
     def __init__(
-        self, modules: list[ModuleProbe], functions: FunctionProbe, compiled_parts: list[set[nn.Module]]
+        self,
+        modules: list[ModuleProbe],
+        functions: FunctionProbe,
+        compiled_parts: list[set[nn.Module]],
+        *,
+        some_only: bool,
     ) -> None:
+        """``some_only``: the modules are a selection, so that not every backward pass need reach one."""
         self.modules = modules
         self.functions = functions
         self._compiled_parts = compiled_parts
+        self._some_only = some_only
         self._backward: BackwardProbe | None = None
         self._optimizers: list[OptimizerProbe] = []
         if compiled_parts:
@@ -196,17 +203,18 @@ class Probes:
                 probe.collect_from_graph()
             step.backward_ended(names)
 
-        backward = self._backward = BackwardProbe(backward_ended, failed)
-        if is_compiled:
-            backward.hook_parameters(step.trained)
-        else:
-            step.modules.when_begun = lambda: backward.hook_nodes(step.trained)
+        self._backward = BackwardProbe(step.trained, backward_ended, failed)
+        step.modules.backward_begun = self._backward.begun
+        if is_compiled or self._some_only:
+            self._backward.hook_parameters()
         self._optimizers = [OptimizerProbe(o, step.before_update, step.after_update, failed) for o in optimizers]
         for optimizer in self._optimizers:
             optimizer.install()
 
     def stop(self) -> None:
         """After an observed step: what a compiled graph has taken in stays, switched off."""
+        # A loop whose gradients reach no module probe is one for the parameters to tell of.
+        self._some_only |= self._backward is not None and not self._backward.has_seen_one
         stays = bool(self._compiled_parts) or any(probe.traced for probe in self.modules)
         for probe in self.modules:
             probe.stop()

@@ -7,6 +7,7 @@ guards on switches them, which makes one graph with probes and one without.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ class Receiver(Protocol):
     """What module probes hand their tensors to during an observed step."""
 
     def output(self, watched: Watched, values: torch.Tensor, source: torch.Tensor | None) -> None: ...
+    def backward_begun(self) -> None: ...
     def gradient(self, name: str, values: torch.Tensor) -> None: ...
     def gradient_sums(self, name: str, sums: torch.Tensor) -> None: ...
     def entropy(self, name: str, entropy: torch.Tensor) -> None: ...
@@ -135,7 +137,7 @@ class ModuleProbe(Hook):
             with torch._C.DisableTorchFunction():
                 self._see(module.training, args, output)
                 tensor = first_tensor(output)
-                if self._gradients and tensor is not None and tensor.requires_grad and not tensor.is_leaf:
+                if tensor is not None and tensor.requires_grad and not tensor.is_leaf:
                     tensor.register_hook(self._see_gradient)  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
@@ -198,7 +200,9 @@ class ModuleProbe(Hook):
         if not self.active or self._receiver is None or gradient.numel() == 0:
             return
         try:
-            self._receiver.gradient(self.watched.name, gradient.detach())
+            self._receiver.backward_begun()
+            if self._gradients:
+                self._receiver.gradient(self.watched.name, gradient.detach())
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
 
@@ -209,59 +213,68 @@ class BackwardProbe:
     That is the moment when gradients are complete, those of other processes included, and not clipped yet.
     """
 
-    def __init__(self, ended: Callable[[set[str]], None], failed: Callable[[Exception], None]) -> None:
-        self._ended, self._failed = ended, failed
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        ended: Callable[[set[str]], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._parameters, self._ended, self._failed = parameters, ended, failed
         self._handles: list[RemovableHandle] = []
-        self._nodes: list[torch.autograd.graph.Node] = []
-        self._reached: set[str] = set()
         self._task = -1
+        self.has_seen_one = False
+        self._marks = {name: _mark(parameter.grad) for name, parameter in parameters.items()}
 
-    def hook_nodes(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Hook the graph nodes that fill in ``.grad``, once the forward pass has begun.
+    def hook_parameters(self) -> None:
+        """Let the parameters tell that a backward pass has begun, where no probe sees its gradients.
 
-        They live as long as a graph or this probe holds them. A hook on the parameter itself would cost time after its
-        removal, too.
+        This costs a little at every step from then on, so module probes tell it where they can.
         """
-        for name, parameter in parameters.items():
-            if parameter.requires_grad:
-                node = torch.autograd.graph.get_gradient_edge(parameter).node
-                self._nodes.append(node)
-                self._handles.append(node.register_hook(self._hook(name)))
-
-    def hook_parameters(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """The same where the forward pass is a compiled graph, which tells nobody that it begins."""
-        for name, parameter in parameters.items():
-            handle = parameter.register_post_accumulate_grad_hook(self._hook(name))  # type: ignore[no-untyped-call]
+        for parameter in self._parameters.values():
+            handle = parameter.register_post_accumulate_grad_hook(self.begun)  # type: ignore[no-untyped-call]
             self._handles.append(handle)
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
-        self._handles, self._nodes = [], []
+        self._handles = []
 
-    def _hook(self, name: str) -> Callable[..., None]:
-        def reached(*_: Any) -> None:
-            task = torch._C._current_graph_task_id()
-            if task != self._task:
-                # A backward pass before this one may have failed on its way.
-                self._task = task
-                self._reached = set()
-                _when_backward_ends(self._almost)
-            self._reached.add(name)
-
-        return reached
+    def begun(self, *_: Any) -> None:
+        """A backward pass is going on."""
+        task = torch._C._current_graph_task_id()
+        self.has_seen_one = True
+        if task != self._task:
+            self._task = task
+            _when_backward_ends(self._almost)
 
     def _almost(self) -> None:
         # Data-parallel wrappers finish their averaging in a callback that may come after this one: step back once.
         _when_backward_ends(self._at_the_end)
 
     def _at_the_end(self) -> None:
-        reached, self._reached, self._task = self._reached, set(), -1
+        self._task = -1
         try:
             with torch.no_grad():
+                marks = {name: _mark(parameter.grad) for name, parameter in self._parameters.items()}
+                reached = {name for name, mark in marks.items() if _is_new(mark, self._marks[name])}
+                self._marks = marks
                 self._ended(reached)
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
+
+
+Mark = tuple["weakref.ref[torch.Tensor]", int] | None
+"""What tells a gradient from any other, and from itself once something was added to it; None for no gradient."""
+
+
+def _mark(gradient: torch.Tensor | None) -> Mark:
+    return None if gradient is None else (weakref.ref(gradient), gradient._version)
+
+
+def _is_new(mark: Mark, before: Mark) -> bool:
+    if mark is None or before is None:
+        return mark is not None
+    return mark[0]() is not before[0]() or mark[1] != before[1]
 
 
 class OptimizerProbe:

@@ -238,7 +238,8 @@ class Watch:
         ]
         roots = {prefix: unwrapped(model) for prefix, model in self._models.items()}
         functions = FunctionProbe(roots, selects(selection), axes, gradients, self._failed)
-        return Probes(probes, functions, [part for model in self._models.values() for part in compiled_parts(model)])
+        compiled = [part for model in self._models.values() for part in compiled_parts(model)]
+        return Probes(probes, functions, compiled, some_only=selection is not None)
 
     def _self_counting(self, loss_from: nn.Module | None) -> Automatic | None:
         if loss_from is None:

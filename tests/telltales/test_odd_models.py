@@ -479,3 +479,38 @@ def test_an_update_without_a_loss_is_an_error_at_the_first_step_only():
             loss.backward()
             optimizer.step()
     assert np.isnan(w.record.scalar("loss")).tolist() == [False, True, False]
+
+
+def test_gradients_that_reach_no_module_are_read_before_clipping_all_the_same():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(4, 2))
+            self.frozen = nn.Linear(4, 4).requires_grad_(False)
+
+        def forward(self, x):
+            return self.frozen(x) @ self.w
+
+    model = Bare()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    norms = []
+    with telltales.watch(model, optimizer) as w:
+        for _ in range(4):
+            loss = model(inputs()).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 0.01)))
+            optimizer.step()
+            w.step(loss)
+    np.testing.assert_allclose(w.record.scalar("gradient_norm")[1:], norms[1:], rtol=1e-5)
+
+
+def test_gradients_that_the_caller_keeps():
+    kept = []
+
+    def forward(model, x):
+        kept.extend(parameter.grad for parameter in model.parameters())
+        return model(x)
+
+    record = loop(mlp(), forward=forward)
+    assert measured(record, "gradient", "norm", "0.weight")
