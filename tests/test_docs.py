@@ -53,7 +53,7 @@ def anchors(page: Path) -> set[str]:
 # PyTorch itself raises these while it traces an autograd function.
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # A backend that needs no C++ compiler.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
@@ -120,7 +120,7 @@ def test_every_picture_is_shown() -> None:
     assert shown == {path.name for path in (DOCS / "pictures").glob("*.svg")}
 
 
-def test_the_pictures_script_draws_those_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pictures_script_draws_those_that_are_there() -> None:
     script = read(DOCS / "pictures.py")
     drawn = set(re.findall(r'Shown\(\s*"([\w-]+)"', script))
     assert drawn == {path.stem for path in (DOCS / "pictures").glob("*.svg")}

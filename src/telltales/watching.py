@@ -157,8 +157,7 @@ class Watch:
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
-            # A copy: the caller may use the tensor again.
-            loss = loss.detach().clone() if isinstance(loss, torch.Tensor) else float(loss)
+            loss = _as_kept(loss)
             self._losses.append(loss)
             if len(self._losses) == LOSSES_KEPT:
                 self._losses = [as_vector(self._losses)]
@@ -338,6 +337,13 @@ class Watch:
 
 watch = Watch
 """Reads better where it is called: ``with telltales.watch(model, optimizer) as w:``."""
+
+
+def _as_kept(loss: torch.Tensor | float) -> torch.Tensor | float:
+    """A number; on a GPU, which would have to be waited for, a copy, as the caller may use the tensor again."""
+    if isinstance(loss, torch.Tensor):
+        return loss.item() if loss.device.type == "cpu" else loss.detach().clone()
+    return float(loss)
 
 
 def _as_list(indices: Iterable[int] | torch.Tensor | None) -> list[int] | None:
