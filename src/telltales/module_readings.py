@@ -84,6 +84,8 @@ class ModuleReadings:
         gradient[:, : COLUMNS["activation_gradient"].index("zeros")] /= scale
         for name, (saturated, units) in self._flat.shares().items():
             activation[places[name], 7:9] = saturated, units
+        # What is NaN lies in no region, and outside none.
+        activation[np.isnan(activation[:, 0]), 7:9] = np.nan
         for name, tickets in self._entropies.items():
             activation[places[name], 9] = np.mean([self._transfer[ticket] for ticket in tickets])
         tables = {"activation": Reading(names, activation)}

@@ -55,6 +55,7 @@ def named_optimizers(optimizer: Optimizers) -> dict[str, torch.optim.Optimizer]:
         named = {f"{number}.": one for number, one in enumerate(optimizer)}
     else:
         named = {"": optimizer}
+    named = {prefix: _innermost(one) for prefix, one in named.items()}
     for one in named.values():
         if not hasattr(one, "_optimizer_step_post_hooks"):
             raise UsageError(
@@ -62,6 +63,13 @@ def named_optimizers(optimizer: Optimizers) -> dict[str, torch.optim.Optimizer]:
                 remedy="Give the optimizer inside it, or none: updates are measured without it, too.",
             )
     return named
+
+
+def _innermost(optimizer: Any) -> Any:
+    """The optimizer inside wrappers such as Accelerate's, which run none of its hooks themselves."""
+    while not hasattr(optimizer, "_optimizer_step_post_hooks") and hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
 
 
 def device_of(models: Mapping[str, nn.Module]) -> torch.device:

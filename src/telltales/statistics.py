@@ -49,7 +49,10 @@ def moments(x: Float[torch.Tensor, "rows n"]) -> Float[torch.Tensor, "rows 5"]:
 
 def shares(x: Float[torch.Tensor, "rows n"]) -> Float[torch.Tensor, "rows 2"]:
     """The share of each row's values that are zero, and that are NaN or infinite."""
-    return torch.stack([(x == 0).float().mean(1), (~x.isfinite()).float().mean(1)], 1)
+    zeros = 1 - x.nan_to_num(nan=1.0).sign_().abs_().mean(1)
+    # Zero times what is not finite is NaN.
+    nonfinite = (x * 0).nan_to_num_(nan=1.0).mean(1)
+    return torch.stack([zeros, nonfinite], 1)
 
 
 def norms(x: Float[torch.Tensor, "rows n"]) -> Float[torch.Tensor, " rows"]:

@@ -514,3 +514,29 @@ def test_gradients_that_the_caller_keeps():
 
     record = loop(mlp(), forward=forward)
     assert measured(record, "gradient", "norm", "0.weight")
+
+
+def test_an_optimizer_in_a_wrapper():
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.optimizer = optimizer
+
+        def step(self, closure=None):
+            self.optimizer.step(closure)
+
+        def zero_grad(self, set_to_none=True):
+            self.optimizer.zero_grad(set_to_none)
+
+    model = mlp()
+    record = loop(model, optimizer=Wrapper(torch.optim.SGD(model.parameters(), lr=0.1)))
+    assert (record.scalar("optimizer_steps") == 1).all()
+    np.testing.assert_allclose(record.series("group", "0", "learning_rate"), 0.1)
+
+
+def test_what_is_not_a_number_is_not_called_saturated():
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[0, 0] = np.nan
+    record = loop(model, steps=1)
+    assert np.isnan(record.series("activation", "1", "saturated")).all()
+    assert np.isnan(record.series("activation", "1", "saturated_units")).all()
