@@ -202,7 +202,7 @@ class Watch:
         """Write what was seen so far as one HTML file. Raises `RecordError` if it can't be written."""
         from telltales.report.html import write_report
 
-        write_report(path, {self.record.about["model"]: self.record}, title)
+        write_report(path, {Path(path).stem: self.record}, title)
 
     def __str__(self) -> str:
         from telltales.report.terminal import summary_text

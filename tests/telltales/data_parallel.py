@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import nets
@@ -28,4 +29,8 @@ with telltales.watch(parallel, optimizer, path=f"{folder}/record.jsonl", schedul
 norms = w.record.scalar("gradient_norm").tolist()
 weights = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 print(json.dumps({"steps": w.record.steps.tolist(), "norms": norms, "sum": float(weights.double().sum())}))
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
+sys.stdout.flush()
+# Gloo's threads can outlive their process group and abort an orderly exit.
+os._exit(0)

@@ -18,7 +18,7 @@ from telltales.report.differences import (
     training_differences,
 )
 from telltales.report.layer_table import OUTERMOST
-from telltales.report.layers import LayerRow, layers
+from telltales.report.layers import LayerRow, layers, observed_at
 from telltales.report.plain import aligned, cut, loss_words
 from telltales.report.summary import Overview, overview, plain_json
 from telltales.report.words import counted, number, visible
@@ -35,6 +35,8 @@ class Comparison:
     overviews: tuple[Overview, ...]
     last_common_step: int | None
     """The numbers are those of this step, or of the last observed one before it."""
+    layers_observed_at: tuple[int | None, ...]
+    """The last observed step of each record up to that one, which the layers' numbers are from."""
     settings: tuple[Setting, ...]
     training: tuple[Difference, ...]
     """What is about the training as a whole, the most different first."""
@@ -66,6 +68,7 @@ def compare(records: Mapping[str, Record]) -> Comparison:
         labels=labels,
         overviews=seen,
         last_common_step=last,
+        layers_observed_at=tuple(observed_at(record, last) for record in of),
         settings=tuple(setting_differences(of, last)),
         training=_most_first([] if last is None else training_differences(labels, of, seen, last)),
         layers=_most_first(itertools.chain.from_iterable(layer_differences(labels, group) for group in groups)),
@@ -84,11 +87,10 @@ def comparison_text(comparison: Comparison, width: int = 100) -> str:
     if comparison.settings:
         lines += ["", "Settings that differ"]
         lines += [f"  {line}" for line in _settings(comparison, width - 2)]
-    last = comparison.last_common_step
     lines += ["", "Training: what differs markedly, the most first"]
     lines += _items([difference.words for difference in comparison.training], width)
-    until = "" if last is None else f" at step {last:,}, the last that all have"
-    layers_heading = f"{counted(comparison.matched, 'layer')}: what differs markedly{until}, the most first"
+    when = _observed(comparison)
+    layers_heading = f"{counted(comparison.matched, 'layer')}{when}: what differs markedly, the most first"
     lines += ["", *textwrap.wrap(layers_heading, width)]
     lines += _items(_by_measure(comparison.layers), width)
     for label, names in zip(labels, comparison.unmatched, strict=True):
@@ -98,6 +100,17 @@ def comparison_text(comparison: Comparison, width: int = 100) -> str:
                 [f"without counterpart: {counted(len(names), 'layer')} of {visible(label)} ({some})"], width
             )
     return "\n".join(lines) + "\n"
+
+
+def _observed(comparison: Comparison) -> str:
+    """When the layers' numbers were observed, which may be some time before the last common step."""
+    steps = comparison.layers_observed_at
+    if None in steps:
+        return ""
+    if len(set(steps)) == 1:
+        return f" as last observed, at step {steps[0]:,}"
+    places = (f"step {step:,} of {visible(label)}" for step, label in zip(steps, comparison.labels, strict=True))
+    return f" as last observed, at {', '.join(places)}"
 
 
 def _matched(rows: Sequence[Sequence[LayerRow]]) -> list[tuple[LayerRow, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from telltales.record import Record
 from telltales.report.layer_table import OUTERMOST, exponent
-from telltales.report.layers import LayerRow, layers
+from telltales.report.layers import LayerRow, layers, observed_at
 from telltales.report.lines import thinned
 from telltales.report.plain import duration, precise
 from telltales.report.scales import range_of
@@ -181,7 +181,9 @@ def layers_table(record: Record) -> Markup | None:
             series = std[:, places[row.name]] if row.name in places else np.zeros(0)
             cells.append(element("td", {"class": "spark"}, *_spark(series)))
         body.append(element("tr", None, *cells))
-    caption = element("caption", None, "Layers, in the order in which they ran first, with their last numbers")
+    step = observed_at(record)
+    when = "" if step is None else f", as last observed, at step {step:,}"
+    caption = element("caption", None, f"Layers, in the order in which they ran first{when}")
     table = element(
         "table", None, caption, element("thead", None, element("tr", None, *heads)), element("tbody", None, *body)
     )

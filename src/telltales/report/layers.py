@@ -81,6 +81,12 @@ def layers(record: Record, until: int | None = None) -> list[LayerRow]:
     return [_layer(record, name, main.get(name), latest) for name in _in_depth_order(record, main)]
 
 
+def observed_at(record: Record, until: int | None = None) -> int | None:
+    """The step that `layers` takes its numbers from; None if none was observed by then."""
+    rows = len(record) if until is None else int(np.searchsorted(record.steps, until, side="right"))
+    return int(record.steps[rows - 1]) if rows else None
+
+
 def telling(rows: Sequence[LayerRow], count: int, measures: Iterable[Measure]) -> list[LayerRow]:
     """At most ``count`` of the rows, in their order: some that are not finite, the first, the last, the extremes.
 

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 from telltales.errors import UsageError
 from telltales.record import Record
 from telltales.report.layer_table import MEASURES, OUTERMOST, exponent, layer_table, short_names
-from telltales.report.layers import LayerRow, layers, telling
+from telltales.report.layers import LayerRow, layers, observed_at, telling
 from telltales.report.plain import aligned, columns, cut, duration, loss_words, wrapped
 from telltales.report.sparkline import for_encoding, sparkline
 from telltales.report.summary import (
@@ -47,6 +47,8 @@ def summary_text(record: Record, width: int = 100) -> str:
     rows = layers(record)
     shown = telling(rows, MOST_LAYERS, MEASURES)
     lines = [*_head(record, overview(record), width), ""]
+    step = observed_at(record)
+    lines += [f"Layers as last observed, at step {step:,}"] if shown and step is not None else []
     lines += [*layer_table(shown, width), "", *_notes(rows, shown, width)] if shown else ["No layer was observed."]
     return "\n".join(lines) + "\n"
 
