@@ -57,6 +57,17 @@ def test_every_changed_byte_is_refused(tmp_path: Path, data: st.DataObject) -> N
     assert state == STATE
 
 
+@pytest.mark.parametrize("number", [b"2.12345678901e345", b"Infinity", b"NaN"])
+def test_a_number_that_damage_made_infinite_is_refused(tmp_path: Path, number: bytes) -> None:
+    path = tmp_path / "a"
+    save_checkpoint(path, ARRAYS, STATE)
+    content = path.read_bytes()
+    assert content.count(b"2.123456789012345") == 1
+    path.write_bytes(content.replace(b"2.123456789012345", number.rjust(17)))
+    with pytest.raises(CheckpointError, match="no valid JSON"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("cut", [0, 1, 8, 40, -1])
 def test_a_cut_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a"

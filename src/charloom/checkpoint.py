@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -113,9 +114,17 @@ def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], state: Any) -> str:
 
 def _parse_json(text: str, path: Path) -> Any:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"holds no valid JSON ({error})", where=str(path)) from None
+
+
+def _finite(number: str) -> float:
+    """Nothing that is written here is infinite or NaN; a damaged exponent may be."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is not a finite number")
+    return value
 
 
 def _flush_folder(folder: Path) -> None:
