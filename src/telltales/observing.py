@@ -16,9 +16,10 @@ from telltales.module_readings import ModuleReadings
 from telltales.naming import trained_parameters
 from telltales.observation import COLUMNS, Observation, Picture, Reading
 from telltales.parameter_readings import ParameterReadings, Stack
-from telltales.probes import BackwardProbe, ModuleProbe, OptimizerProbe
+from telltales.probes import ModuleProbe
 from telltales.statistics import as_floats, moments
 from telltales.transfer import STACKED, Transfer
+from telltales.turns import BackwardProbe, OptimizerProbe
 
 
 class ObservedStep:
