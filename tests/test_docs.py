@@ -70,6 +70,13 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (tmp_path / "compared.html").exists()
 
 
+@pytest.mark.parametrize("page", ["findings.md"])
+def test_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        run(DOCS / page)
+
+
 def test_the_guide_shows_every_argument() -> None:
     named = re.findall(r"\*\*`(\w+)`\*\*", read(DOCS / "watching.md"))
     arguments = set(inspect.signature(telltales.watch).parameters)

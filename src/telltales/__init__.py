@@ -17,36 +17,62 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from telltales.errors import ProbeError, RecordError, TelltalesError, TelltalesWarning, UsageError
+    from telltales.errors import (
+        FindingError,
+        ProbeError,
+        RecordError,
+        TelltalesError,
+        TelltalesWarning,
+        UsageError,
+    )
+    from telltales.finding import Finding
     from telltales.record import Limits, Record
     from telltales.record_file import read_record
     from telltales.schedule import PRESETS, Preset, Schedule
+    from telltales.verdicts import RULES, Rule, Run, Sign, judge, rule
     from telltales.watching import Watch, watch
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "telltales.errors": ("ProbeError", "RecordError", "TelltalesError", "TelltalesWarning", "UsageError"),
+    "telltales.errors": (
+        "FindingError",
+        "ProbeError",
+        "RecordError",
+        "TelltalesError",
+        "TelltalesWarning",
+        "UsageError",
+    ),
+    "telltales.finding": ("Finding",),
     "telltales.record": ("Limits", "Record"),
     "telltales.record_file": ("read_record",),
     "telltales.schedule": ("PRESETS", "Preset", "Schedule"),
+    "telltales.verdicts": ("RULES", "Rule", "Run", "Sign", "judge", "rule"),
     "telltales.watching": ("Watch", "watch"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "PRESETS",
+    "RULES",
+    "Finding",
+    "FindingError",
     "Limits",
     "Preset",
     "ProbeError",
     "Record",
     "RecordError",
+    "Rule",
+    "Run",
     "Schedule",
+    "Sign",
     "TelltalesError",
     "TelltalesWarning",
     "UsageError",
     "Watch",
+    "judge",
     "read_record",
+    "rule",
     "watch",
 ]
 

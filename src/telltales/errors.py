@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TelltalesError(Exception):
     """Something the user can act on.
@@ -36,6 +38,16 @@ class ProbeError(TelltalesError):
 
 class RecordError(TelltalesError):
     """A record that cannot be read, written or drawn."""
+
+
+class FindingError(TelltalesError):
+    """A finding that the caller wanted to end the training: see `Watch.raise_on`."""
+
+    def __init__(self, finding: Any) -> None:
+        """``finding``: a `telltales.Finding`, kept as ``finding``."""
+        self.finding = finding
+        place = finding.where or None
+        super().__init__(f"{finding.rule}: {finding.evidence}", where=place, remedy=finding.remedy)
 
 
 class TelltalesWarning(UserWarning):

@@ -168,6 +168,7 @@ def describe_parameters(models: Mapping[str, nn.Module]) -> dict[str, dict[str, 
             "shape": list(parameter.shape),
             "numel": parameter.numel(),
             "trainable": parameter.requires_grad,
+            "dtype": str(parameter.dtype).removeprefix("torch."),
             "module": name.rpartition(".")[0],
             "aliases": names[id(parameter)][1:],
         }

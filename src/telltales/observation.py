@@ -28,6 +28,11 @@ SCALARS = (
     "target_mean",
     "target_std",
     "target_entropy",
+    "input_row_mean",
+    "input_row_std",
+    "target_row_mean",
+    "target_row_std",
+    "stale_gradients",
 )
 """The numbers that a step has one of. Not measured is NaN."""
 
@@ -130,3 +135,5 @@ class Evaluation:
     step: int
     split: str
     loss: float
+    training: bool | None = None
+    """Whether the model was in training mode then; None where that is not known or makes no difference."""

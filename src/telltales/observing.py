@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from telltales.errors import ProbeError
@@ -18,8 +19,9 @@ from telltales.observation import COLUMNS, Observation, Picture, Reading
 from telltales.parameter_readings import ParameterReadings, Stack
 from telltales.probes import ModuleProbe
 from telltales.statistics import as_floats, moments
+from telltales.structure import FrozenMarks
 from telltales.transfer import STACKED, Transfer
-from telltales.turns import BackwardProbe, OptimizerProbe
+from telltales.turns import BackwardProbe, Mark, OptimizerProbe, StaleGradients
 
 
 class ObservedStep:
@@ -34,7 +36,9 @@ class ObservedStep:
         pictures: bool,
         spectral_norms: bool,
         keep_gradients: bool,
+        used: Mapping[str, Mark],
     ) -> None:
+        """``used``: `StaleGradients.used` of the step before, if that was observed."""
         self._optimizers = optimizers
         self._scaler = scaler
         self._scale = 1.0
@@ -48,6 +52,9 @@ class ObservedStep:
         self._inputs: int | None = None
         self._input_values = 0
         self._targets: tuple[int, bool] | None = None
+        self._rows: dict[str, int] = {}
+        self.stale = StaleGradients(self._parameters, used)
+        self.frozen = FrozenMarks(models, optimizers)
         self.modules = ModuleReadings(self._transfer, pictures)
         self.parameters = ParameterReadings(
             self._transfer,
@@ -68,11 +75,17 @@ class ObservedStep:
         self.parameters.backward_ended([name for name in self._parameters if name in names], self._scale)
 
     def before_update(self, optimizer: torch.optim.Optimizer) -> None:
-        self.parameters.snapshot(self._held_by(optimizer))
+        held = self._held_by(optimizer)
+        self.parameters.snapshot(held)
+        self.stale.before_update(held)
+        self.frozen.before_update()
 
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
         self._updates += 1
-        self.parameters.updated(self._held_by(optimizer))
+        held = self._held_by(optimizer)
+        self.parameters.updated(held)
+        self.stale.after_update(held)
+        self.frozen.after_update()
         prefix = next(prefix for prefix, held in self._optimizers.items() if held is optimizer)
         for number, group in enumerate(optimizer.param_groups):
             # A rate may be a tensor that its scheduler changes, and None where the optimizer finds its own.
@@ -89,6 +102,9 @@ class ObservedStep:
                 self._input_values = inputs.numel()
                 self._inputs = self._transfer.put(moments(as_floats(inputs).reshape(1, -1)))
         labels = _any_tensor(targets)
+        for what, tensor in (("input", inputs), ("target", labels)):
+            if tensor is not None and tensor.dim() and tensor.shape[0] > 1 and tensor.numel():
+                self._rows[what] = self._transfer.put(_spread_of_rows(tensor))
         if labels is not None and labels.numel():
             flat = labels.detach().reshape(-1)[:STACKED]
             self._targets = self._transfer.put(flat), not labels.is_floating_point()
@@ -130,11 +146,19 @@ class ObservedStep:
             "seconds": seconds,
             "training_mode": sum(probe.training for probe in probes) / called if called else math.nan,
             "loss_scale": self._scale if self._scale != 1 else math.nan,
+            "stale_gradients": self.stale.share(),
         }
         if self._optimizers:
             scalars["optimizer_steps"] = float(self._updates)
         scalars |= self.parameters.norms() | self._batch_scalars()
         return Observation(step, scalars, tables, picture, all_losses, indices), self.parameters.pair()
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """After the transfer: the batch's labels, if they are classes."""
+        if self._targets is None or not self._targets[1]:
+            return None
+        return self._transfer[self._targets[0]].astype(np.int64)
 
     def _held_by(self, optimizer: torch.optim.Optimizer) -> list[str]:
         held = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
@@ -163,6 +187,9 @@ class ObservedStep:
                 found["target_entropy"] = float(-(shares * np.log(shares)).sum())
             else:
                 found |= {"target_mean": float(labels.mean()), "target_std": float(labels.std())}
+        for what, ticket in self._rows.items():
+            mean, std = self._transfer[ticket]
+            found |= {f"{what}_row_mean": float(mean), f"{what}_row_std": float(std)}
         return found
 
 
@@ -204,7 +231,7 @@ class Probes:
                 probe.collect_from_graph()
             step.backward_ended(names)
 
-        self._backward = BackwardProbe(step.trained, backward_ended, failed)
+        self._backward = BackwardProbe(step.trained, backward_ended, failed, step.stale)
         step.modules.backward_begun = self._backward.begun
         if is_compiled or self._some_only:
             self._backward.hook_parameters()
@@ -262,6 +289,12 @@ class Probes:
         for optimizer in self._optimizers:
             optimizer.remove()
         self._backward, self._optimizers = None, []
+
+
+def _spread_of_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The mean over the examples of each one's own mean, and the standard deviation of these."""
+    rows = tensor.detach().reshape(tensor.shape[0], -1)[:, :STACKED].float().mean(1)
+    return torch.stack([rows.mean(), rows.std()])
 
 
 def _any_tensor(value: Any) -> torch.Tensor | None:

@@ -93,6 +93,7 @@ class ModuleProbe(Hook):
         self.calls = 0
         self.training = 0
         self.shape: tuple[int, ...] = ()
+        self.dtype = ""
         self.passed_over = False
         """Whether it ran where it can't be watched, as under `torch.func.vmap`."""
         self.traced = False
@@ -144,7 +145,8 @@ class ModuleProbe(Hook):
 
     def about(self) -> dict[str, Any]:
         """What a record says of the module."""
-        found = {"type": type(self.module).__name__, "shape": list(self.shape), "calls": self.calls}
+        kind = type(self.module).__name__
+        found = {"type": kind, "shape": list(self.shape), "dtype": self.dtype, "calls": self.calls}
         return found | about_region(self.watched.flat)
 
     def collect_from_graph(self) -> None:
@@ -184,7 +186,7 @@ class ModuleProbe(Hook):
         receiver = self._receiver
         if tensor is None or tensor.numel() == 0 or receiver is None:
             return
-        self.shape = tuple(tensor.shape)
+        self.shape, self.dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
         axis = self._axes.of_units(self.module, tensor)
         values = kept(tensor)
         flat = self.watched.flat

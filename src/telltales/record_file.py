@@ -77,7 +77,8 @@ class RecordWriter:
         self._write(line)
 
     def evaluate(self, evaluation: Evaluation) -> None:
-        self._write({"evaluation": evaluation.step, "split": evaluation.split, "loss": _number(evaluation.loss)})
+        line = {"evaluation": evaluation.step, "split": evaluation.split, "loss": _number(evaluation.loss)}
+        self._write(line if evaluation.training is None else line | {"training": evaluation.training})
 
     def add_losses(self, first_step: int, losses: NDArray[np.float32]) -> None:
         self._write(_losses_line(first_step, losses))
@@ -199,7 +200,7 @@ class _Reader:
             if "step" in line:
                 record.append(self._observation(line))
             elif "evaluation" in line:
-                record.evaluate(Evaluation(int(line["evaluation"]), str(line["split"]), _value(line["loss"])))
+                record.evaluate(_evaluation(line))
             elif "first" in line:
                 record.losses.extend(int(line["first"]), _unpacked(line["losses"], "<f4"))
             elif "outcome" in line:
@@ -236,6 +237,13 @@ class _Reader:
 
     def _error(self, fact: str, remedy: str | None = None) -> RecordError:
         return RecordError(fact, where=f"{self._path}, line {self._number}", remedy=remedy)
+
+
+def _evaluation(line: Mapping[str, Any]) -> Evaluation:
+    training = line.get("training")
+    if training is not None:
+        training = bool(training)
+    return Evaluation(int(line["evaluation"]), str(line["split"]), _value(line["loss"]), training)
 
 
 def _losses_line(first_step: int, losses: NDArray[np.float32]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,8 +23,9 @@ class BackwardProbe:
         parameters: Mapping[str, nn.Parameter],
         ended: Callable[[set[str]], None],
         failed: Callable[[Exception], None],
+        stale: StaleGradients,
     ) -> None:
-        self._parameters, self._ended, self._failed = parameters, ended, failed
+        self._parameters, self._ended, self._failed, self._stale = parameters, ended, failed, stale
         self._handles: list[RemovableHandle] = []
         self._task = -1
         self.has_seen_one = False
@@ -49,6 +51,7 @@ class BackwardProbe:
         self.has_seen_one = True
         if task != self._task:
             self._task = task
+            self._stale.backward_begins()
             _when_backward_ends(self._almost)
 
     def _almost(self) -> None:
@@ -62,6 +65,7 @@ class BackwardProbe:
                 marks = {name: _mark(parameter.grad) for name, parameter in self._parameters.items()}
                 reached = {name for name, mark in marks.items() if _is_new(mark, self._marks[name])}
                 self._marks = marks
+                self._stale.backward_ended()
                 self._ended(reached)
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
             self._failed(error)
@@ -79,6 +83,53 @@ def _is_new(mark: Mark, before: Mark) -> bool:
     if mark is None or before is None:
         return mark is not None
     return mark[0]() is not before[0]() or mark[1] != before[1]
+
+
+class StaleGradients:
+    """Tells whether an update uses gradients that were added to those that the update before had used already.
+
+    A backward pass between two updates of other parameters, as of a GAN's other half, does no harm if the gradients are
+    cleared before their own next update; nor does accumulation, with no update in between.
+    """
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], used: Mapping[str, Mark]) -> None:
+        """``used``: the marks of the gradients that the step before has used, as its `used`."""
+        self._parameters = parameters
+        self._stale: dict[str, Mark] = {name: m for name, m in used.items() if name in parameters and m is not None}
+        self._piled: set[str] = set()
+        self._known = set(self._stale)
+        self._counts = [0, 0]
+        self.used: dict[str, Mark] = {}
+        """Parameter → the mark of the gradient that its optimizer used."""
+
+    def backward_begins(self) -> None:
+        self._stale = {name: mark for name, mark in self._stale.items() if _mark(self._parameters[name].grad) == mark}
+
+    def backward_ended(self) -> None:
+        for name, before in self._stale.items():
+            now = _mark(self._parameters[name].grad)
+            if _is_new(now, before):
+                self._piled.add(name)
+            self._stale[name] = now
+
+    def before_update(self, names: Iterable[str]) -> None:
+        for name in names:
+            gradient, mark = self._parameters[name].grad, self._stale.get(name)
+            if name in self._known and gradient is not None:
+                # Clipping changes the gradient in place: it is still the same tensor.
+                is_stale = name in self._piled and mark is not None and mark[0]() is gradient
+                self._counts[0] += is_stale
+                self._counts[1] += 1
+
+    def after_update(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.used[name] = self._stale[name] = _mark(self._parameters[name].grad)
+            self._piled.discard(name)
+
+    def share(self) -> float:
+        """Of the gradients that were used; NaN where the step before was not looked at."""
+        stale, all_of_them = self._counts
+        return stale / all_of_them if all_of_them else math.nan
 
 
 class OptimizerProbe:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,20 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import telltales
+from telltales.acting import UpdateGuard, Verdicts
 from telltales.automatic import Automatic
-from telltales.errors import TelltalesError, TelltalesWarning, UsageError
+from telltales.describing import Description
+from telltales.errors import FindingError, TelltalesError, TelltalesWarning, UsageError
+from telltales.finding import Finding
 from telltales.flat_regions import flat_region
-from telltales.flat_values import WINDOW, Watched
+from telltales.flat_values import Watched
 from telltales.functions import FunctionProbe
 from telltales.naming import (
     Models,
     Optimizers,
     Selection,
     chosen_modules,
-    describe_parameters,
     device_of,
-    every_parameter,
     is_distributed,
     named_models,
     named_optimizers,
@@ -46,7 +47,10 @@ from telltales.record import Limits, Record
 from telltales.recording import Recording
 from telltales.schedule import Preset, choose_preset
 from telltales.steadiness import NoiseScale, Spikes
+from telltales.structure import ModeProbe
 from telltales.transfer import as_vector
+from telltales.turns import Mark
+from telltales.verdicts import RULES, Rule
 
 if TYPE_CHECKING:
     from telltales.report.terminal import LiveTable
@@ -74,6 +78,8 @@ class Watch:
     ``resume``: go on with the record at ``path`` as well, cut back to ``first_step``, if there is one.
     ``around_spikes``: observe the steps after a loss that stands out, too; this reads every loss (a wait on a GPU).
     ``limits``: how much of each the record keeps in memory.
+    ``rules``: what the findings come from; `telltales.RULES` and, if you like, your own.
+    ``mute``: findings to leave out: an id, or an id, ``@`` and a pattern of places, as ``dead-relu@encoder.*``.
 
     It is a context manager; without ``with``, call `close`. A compiled model is watched before its first call. Weights,
     random state, modes and gradients are the same with the watch and without.
@@ -97,6 +103,8 @@ class Watch:
         resume: bool = False,
         around_spikes: bool = False,
         limits: Limits | None = None,
+        rules: Sequence[Rule] = RULES,
+        mute: Iterable[str] = (),
     ) -> None:
         self._models = named_models(model)
         self._optimizers = named_optimizers(optimizer)
@@ -110,18 +118,25 @@ class Watch:
         self._losses: list[torch.Tensor | float] = []
         self._previous: tuple[int, list[Stack]] = (-2, [])
         self._noise = NoiseScale()
-        self._trained: tuple[str, ...] | None = None
+        self._description = Description(self._models, self._optimizers)
+        self._used: tuple[int, Mapping[str, Mark]] = (-2, {})
+        self._verdicts = Verdicts(rules, mute)
+        self._observers: list[Callable[[Watch], None]] = []
+        self._guard: UpdateGuard | None = None
+        self._report_to: str | os.PathLike[str] | None = None
         self._step: ObservedStep | None = None
         self._open = True
         self._seen = False
         self._error: Exception | None = None
         self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
         self._probes = self._placed(modules)
+        self._mode = ModeProbe(self._models)
         self._automatic: Automatic | None = None
         self._live: LiveTable | None = None
         try:
             path = path if self._is_main else None
-            self._recording = Recording(path, self._about(), limits, first_step if resume else None)
+            about = self._description.about(self._preset.name)
+            self._recording = Recording(path, about, limits, first_step if resume else None)
             self._started = time.perf_counter() - self._recording.seconds
             self._automatic = self._self_counting(loss_from)
             self._live = _live_table() if live and self._is_main else None
@@ -147,8 +162,8 @@ class Watch:
         ``loss``: its training loss. ``batch``: what the model was given, for the batch size and the inputs' scale.
         ``targets``: for their spread. ``indices``: which examples these were, kept for the highest losses.
 
-        Raises `ProbeError` at the first observed step if the probes can't see the model, and `UsageError` for a loss
-        that is not one number.
+        Raises `ProbeError` at the first observed step if the probes can't see the model, `UsageError` for a loss that
+        is not one number, and `FindingError` where `raise_on` asked for it.
         """
         if not self._open:
             return
@@ -157,16 +172,21 @@ class Watch:
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
+            if self._step is not None and self._is_main:
+                self._description.loss(self.record, loss)
             loss = _as_kept(loss)
             self._losses.append(loss)
             if len(self._losses) == LOSSES_KEPT:
                 self._losses = [as_vector(self._losses)]
             if self._step is not None:
                 self._observe(self._step, batch, targets, indices)
+            self._mode.step_ended()
             wanted = self._spikes is not None and self._spikes.is_near(float(loss))
             self._next += 1
             if wanted or self._schedule(self._next):
                 self._arm()
+        except FindingError:
+            raise
         except TelltalesError:
             self.close("failed")
             raise
@@ -177,7 +197,37 @@ class Watch:
         """Record a loss on held-out data, measured after the steps so far."""
         if self._open and self._is_main:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-            self._recording.evaluate(Evaluation(self._next, split, value))
+            self._recording.evaluate(Evaluation(self._next, split, value, self._mode.last))
+            self._raise(self._verdicts.judge(self.record))
+
+    def baseline(self, name: str, loss: float) -> None:
+        """Say what a simple model reaches on held-out data, as ``"a bigram table", 2.45``: it is to be beaten."""
+        self.record.about.setdefault("baselines", {})[name] = float(loss)
+
+    def findings(self) -> list[Finding]:
+        """What the rules have found so far, the worst first, each with the findings that follow from it."""
+        return self._verdicts.findings()
+
+    def raise_on(self, *rules: str, report: str | os.PathLike[str] | None = None) -> None:
+        """End the training with a `FindingError` when one of these rules, or any of a severity, finds something.
+
+        Gradients that are not finite (``non-finite``, or ``error``) end it before they are used, which costs a look at
+        every gradient; other findings end it in `step` or `evaluation`. ``report``: write a report there first.
+
+        Raises `UsageError` for a rule that does not exist.
+        """
+        self._verdicts.raise_on(rules)
+        self._report_to = report or self._report_to
+        if self._verdicts.looks_before_updates and self._guard is None:
+            self._guard = UpdateGuard(self._models, self._optimizers.values(), self._stop_before_update)
+
+    def on_finding(self, callback: Callable[[Finding], None]) -> None:
+        """Call ``callback`` with each finding when it first appears, or is back."""
+        self._verdicts.listen(callback)
+
+    def on_observed(self, callback: Callable[[Watch], None]) -> None:
+        """Call ``callback`` with this watch after each observed step."""
+        self._observers.append(callback)
 
     def close(self, outcome: str = "finished") -> None:
         """Take every hook away and end the record. What was seen stays in `record`."""
@@ -189,6 +239,8 @@ class Watch:
             self._take_away()
             losses = self._waiting_losses()
             self._recording.close(outcome, self._next - len(losses), losses)
+            if len(self.record):
+                self._verdicts.judge(self.record)
 
     def __enter__(self) -> Self:
         return self
@@ -216,6 +268,9 @@ class Watch:
 
     def _take_away(self) -> None:
         self._probes.remove()
+        self._mode.remove()
+        if self._guard is not None:
+            self._guard.remove()
         if self._automatic is not None:
             self._automatic.remove()
         if self._live is not None:
@@ -257,6 +312,7 @@ class Watch:
             pictures=preset.pictures is not None and preset.pictures(self._next),
             spectral_norms=preset.spectral_norms,
             keep_gradients=preset.noise_scale,
+            used=self._used[1] if self._used[0] == self._next - 1 else {},
         )
         self._probes.start(self._step, list(self._optimizers.values()), self._failed)
         if self._automatic is not None:
@@ -282,6 +338,7 @@ class Watch:
         self._probes.stop()
         self._losses = []
         self._previous = self._next, step.parameters.gradients
+        self._used = self._next, step.stale.used
         if not self._is_main:
             return
         if unfired:
@@ -289,35 +346,36 @@ class Watch:
         if pair is not None and "batch_size" in observation.scalars:
             scale = self._noise.update(*pair, observation.scalars["batch_size"])
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
-        self._describe(step)
+        self._description.update(self.record, step, self._probes, self._next)
+        self._description.labels(self.record, step.labels)
         self._recording.observe(observation)
         if self._live is not None:
             self._live.update(self.record)
+        for observer in self._observers:
+            observer(self)
+        self._raise(self._verdicts.observed(self.record))
 
-    def _describe(self, step: ObservedStep) -> None:
-        """Bring what the record says of modules and parameters up to date."""
-        known = self.record.modules
-        for name in step.modules.order:
-            if name not in known:
-                known[name] = self._probes.about(name)
-        trained = tuple(step.trained)
-        if trained != self._trained:
-            self._trained = trained
-            self.record.parameters.update(describe_parameters(self._models))
+    def _raise(self, finding: Finding | None) -> None:
+        if finding is not None and self._open:
+            raise self._stop(finding)
 
-    def _about(self) -> dict[str, Any]:
-        names = (type(unwrapped(model)).__name__ for model in self._models.values())
-        return {
-            "model": ", ".join(names),
-            "optimizer": ", ".join(type(optimizer).__name__ for optimizer in self._optimizers.values()),
-            "parameters": sum(parameter.numel() for parameter in every_parameter(self._models).values()),
-            "preset": self._preset.name,
-            "device": str(device_of(self._models)),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "telltales": telltales.__version__,
-            "window": WINDOW,
-        }
+    def _stop_before_update(self, finding: Finding) -> FindingError:
+        """The step is looked at as far as it came, so that the record has its readings and the first bad place."""
+        if self._step is not None:
+            self._losses.append(math.nan)
+            self._observe(self._step, None, None, None)
+            self._next += 1
+            every = [one for root in self.findings() for one in root.every()]
+            finding = next((one for one in every if one.rule == finding.rule), finding)
+        else:
+            self._verdicts.tell(finding)
+        return self._stop(finding)
+
+    def _stop(self, finding: Finding) -> FindingError:
+        self.close(FindingError.__name__)
+        if self._report_to is not None:
+            self.report(self._report_to)
+        return FindingError(finding)
 
     def _failed(self, error: Exception) -> None:
         """Something in here went wrong: the next call says so and ends the watch. The training is left alone.

@@ -1,0 +1,100 @@
+"""What a watch does with its record: judges it as it grows, tells of findings and, if asked to, ends the training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from telltales.catalogue import CATALOGUE, made
+from telltales.errors import FindingError, UsageError
+from telltales.finding import SEVERITIES, Finding
+from telltales.naming import trained_parameters
+from telltales.record import Record
+from telltales.verdicts import Judge, Rule
+from telltales.verdicts.judging import is_judged
+
+BEFORE_UPDATE = "non-finite"
+"""The rule that is looked at before every update, where it is to end the training."""
+
+
+class Verdicts:
+    """The findings of one watch, and who wants to know of them."""
+
+    def __init__(self, rules: Sequence[Rule], mute: Iterable[str]) -> None:
+        self._judge = Judge(rules, mute)
+        self._rules = [rule.entry.rule for rule in rules]
+        self._listeners: list[Callable[[Finding], None]] = []
+        self._raising: set[str] = set()
+
+    def findings(self) -> list[Finding]:
+        return self._judge.findings()
+
+    def listen(self, listener: Callable[[Finding], None]) -> None:
+        self._listeners.append(listener)
+
+    def raise_on(self, rules: Iterable[str]) -> None:
+        """Raises `UsageError` for what is neither a rule nor a severity."""
+        wanted = tuple(rules)
+        for rule in wanted:
+            if rule not in (*self._rules, *CATALOGUE, *SEVERITIES):
+                raise UsageError(
+                    f"no rule is called {rule!r}", remedy="docs/rules lists them; error stands for all such."
+                )
+        self._raising.update(wanted)
+
+    @property
+    def looks_before_updates(self) -> bool:
+        return not self._raising.isdisjoint((BEFORE_UPDATE, "error"))
+
+    def observed(self, record: Record) -> Finding | None:
+        """Judge an observed step, unless many like it were judged; the finding that ends the training, if any."""
+        return self.judge(record) if is_judged(record.observed) else None
+
+    def judge(self, record: Record) -> Finding | None:
+        """Judge the record as it is, and tell of what is new; the finding that ends the training, if any."""
+        fresh = self._judge.update(record)
+        for finding in fresh:
+            self.tell(finding)
+        return next(
+            (finding for finding in fresh if not self._raising.isdisjoint((finding.rule, finding.severity))), None
+        )
+
+    def tell(self, finding: Finding) -> None:
+        for listener in self._listeners:
+            listener(finding)
+
+
+class UpdateGuard:
+    """Looks at the gradients before every update, and ends the training before a bad one is applied."""
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        optimizers: Iterable[torch.optim.Optimizer],
+        stop: Callable[[Finding], FindingError],
+    ) -> None:
+        """``stop``: ends the watch and gives what is to be raised."""
+        self._models, self._stop = models, stop
+        self._handles: list[RemovableHandle] = [o.register_step_pre_hook(self._before_update) for o in optimizers]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _before_update(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        bad = [parameter for parameter in held if not _is_finite(parameter.grad)]
+        if bad:
+            names = {id(parameter): name for name, parameter in trained_parameters(self._models).items()}
+            places = [names[id(parameter)] for parameter in bad if id(parameter) in names]
+            evidence = f"the gradients of {len(bad)} of {len(held)} parameters are not finite, and no update was made"
+            raise self._stop(made(BEFORE_UPDATE, evidence, places[0] if places else "", places=places))
+
+
+def _is_finite(gradient: torch.Tensor) -> bool:
+    values = gradient.detach()
+    return bool(torch.isfinite(values.coalesce().values() if values.is_sparse else values).all())

@@ -1,0 +1,91 @@
+"""The facts of a record: what is watched, and how its parts are put together, kept up to date from step to step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import telltales
+from telltales.flat_values import WINDOW
+from telltales.loss_graph import loss_facts
+from telltales.naming import describe_parameters, device_of, every_parameter, unwrapped
+from telltales.observing import ObservedStep, Probes
+from telltales.record import Record
+from telltales.structure import MOST_NAMED, group_facts, mode_dependent, optimizer_facts
+
+MOST_CLASSES = 1000
+"""Labels are counted while there are no more different ones."""
+
+
+class Description:
+    """Writes into a record what is known of modules, parameters, optimizers, loss and labels."""
+
+    def __init__(self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+        self._models, self._optimizers = models, optimizers
+        self._trained: tuple[str, ...] | None = None
+        self._labels: Counter[int] | None = Counter()
+
+    def about(self, preset: str) -> dict[str, Any]:
+        """What can be said before the first step."""
+        names = (type(unwrapped(model)).__name__ for model in self._models.values())
+        return {
+            "model": ", ".join(names),
+            "models": len(self._models),
+            "optimizer": ", ".join(type(optimizer).__name__ for optimizer in self._optimizers.values()),
+            "parameters": sum(parameter.numel() for parameter in every_parameter(self._models).values()),
+            "preset": preset,
+            "device": str(device_of(self._models)),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "telltales": telltales.__version__,
+            "window": WINDOW,
+        }
+
+    def update(self, record: Record, step: ObservedStep, probes: Probes, number: int) -> None:
+        """After an observed step, number ``number``."""
+        for name in step.modules.order:
+            if name not in record.modules:
+                record.modules[name] = probes.about(name)
+        trained = tuple(step.trained)
+        if trained != self._trained:
+            self._describe_parameters(record, trained, number)
+        record.about["mode_dependent"] = dict(list(mode_dependent(self._models).items())[:MOST_NAMED])
+        if self._optimizers:
+            held, strangers = optimizer_facts(self._models, self._optimizers)
+            for name, facts in record.parameters.items():
+                facts |= {"optimized": name in held, "group": held.get(name)}
+            record.about["strangers"] = strangers[:MOST_NAMED]
+            record.about["groups"] = group_facts(self._optimizers)
+        for name in step.frozen.moved:
+            record.parameters[name].setdefault("moved_while_frozen", number)
+
+    def loss(self, record: Record, loss: object) -> None:
+        """Take in the loss as the loop gives it: a tensor's graph tells what it is."""
+        if isinstance(loss, torch.Tensor) and loss.grad_fn is not None:
+            record.about["loss"] = loss_facts(loss)
+
+    def labels(self, record: Record, labels: NDArray[np.int64] | None) -> None:
+        """Count the labels of a batch, those below 0 left out."""
+        if labels is None or self._labels is None:
+            return
+        self._labels.update(labels[labels >= 0].tolist())
+        if len(self._labels) > MOST_CLASSES:
+            self._labels = None
+            record.about.pop("labels", None)
+        else:
+            record.about["labels"] = {str(label): count for label, count in sorted(self._labels.items())}
+
+    def _describe_parameters(self, record: Record, trained: tuple[str, ...], number: int) -> None:
+        now = describe_parameters(self._models)
+        for name, facts in now.items():
+            before = record.parameters.get(name, {})
+            kept = {key: before[key] for key in ("untied", "moved_while_frozen") if key in before}
+            lost = [alias for alias in before.get("aliases", ()) if alias not in facts["aliases"] and alias in now]
+            record.parameters[name] = facts | kept | ({"untied": {"from": lost, "step": number}} if lost else {})
+        self._trained = trained

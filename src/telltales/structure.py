@@ -1,0 +1,127 @@
+"""What can be wrong with how a model and its optimizers are put together: what is trained, by whom, in which mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from telltales.naming import every_parameter, unwrapped
+from telltales.probes import Hook, compiled_parts, is_traced
+
+MOST_NAMED = 32
+"""So many of a kind are named in a record; the count says how many there are."""
+
+
+def optimizer_facts(
+    models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+) -> tuple[dict[str, str], list[list[int]]]:
+    """Parameter → the group that holds it, of those in an optimizer; and the shapes of what is held beside them."""
+    held = {
+        id(parameter): (f"{prefix}{number}", parameter)
+        for prefix, optimizer in optimizers.items()
+        for number, group in enumerate(optimizer.param_groups)
+        for parameter in group["params"]
+    }
+    parameters = every_parameter(models)
+    own = {id(parameter) for parameter in parameters.values()}
+    strangers = [list(parameter.shape) for key, (_, parameter) in held.items() if key not in own]
+    return {name: held[id(p)][0] for name, p in parameters.items() if id(p) in held}, strangers
+
+
+def group_facts(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, dict[str, Any]]:
+    """Group → the optimizer's class and those of its settings that a verdict may rest on."""
+    wanted = ("lr", "weight_decay", "momentum", "betas", "eps")
+    return {
+        f"{prefix}{number}": {"optimizer": type(optimizer).__name__}
+        | {key: _plain(group[key]) for key in wanted if key in group}
+        for prefix, optimizer in optimizers.items()
+        for number, group in enumerate(optimizer.param_groups)
+    }
+
+
+def mode_dependent(models: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Name → type of the modules that do something else in training mode than in evaluation mode."""
+    return {
+        (prefix + name).rstrip("."): type(module).__name__
+        for prefix, model in models.items()
+        for name, module in unwrapped(model).named_modules()
+        if _depends_on_mode(module)
+    }
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return module.track_running_stats
+    dropout = getattr(module, "dropout", 0.0)
+    is_number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+    return isinstance(module, nn.MultiheadAttention | nn.RNNBase) and is_number and dropout > 0
+
+
+class FrozenMarks:
+    """Tells which frozen parameters an optimizer's update has moved, by the counters of their changes in place."""
+
+    def __init__(self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+        self._models = models
+        self._held = optimizer_facts(models, optimizers)[0]
+        self._versions: dict[str, int] = {}
+        self.moved: set[str] = set()
+
+    def before_update(self) -> None:
+        self._versions = self._now()
+
+    def after_update(self) -> None:
+        now = self._now()
+        self.moved |= {name for name, version in self._versions.items() if now.get(name, version) != version}
+
+    def _now(self) -> dict[str, int]:
+        parameters = every_parameter(self._models)
+        return {name: p._version for name, p in parameters.items() if name in self._held and not p.requires_grad}
+
+
+class ModeProbe:
+    """Remembers in which mode a model last ran, so that an evaluation in training mode can be told.
+
+    A hook on the models themselves, there all the time, and only where the mode makes a difference.
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+        self.last: bool | None = None
+        """Whether the last forward pass without gradients was in training mode; None if there was none in the step."""
+        self._handles: list[RemovableHandle] = []
+        roots = [unwrapped(model) for model in models.values()]
+        if mode_dependent(models) and not any(compiled_parts(model) for model in models.values()):
+            self._handles = [root.register_forward_hook(_Saw(self._saw)) for root in roots]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def step_ended(self) -> None:
+        """What runs from here on, and without gradients, is no training step."""
+        self.last = None
+
+    def _saw(self, training: bool) -> None:
+        if not torch.is_grad_enabled():
+            self.last = training
+
+
+class _Saw(Hook):
+    def __init__(self, tell: Callable[[bool], None]) -> None:
+        self._tell = tell
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not is_traced():
+            self._tell(module.training)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return float(value) if value.numel() == 1 else None
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,90 @@
+"""Every number that a verdict rests on, with its source. No torch here.
+
+"Bench" is benchmarks/faultbench: the number was set on its tuning half.
+"""
+
+from __future__ import annotations
+
+
+class Threshold(float):
+    """A number that says where it comes from."""
+
+    source: str
+
+    def __new__(cls, value: float, source: str) -> Threshold:
+        made = super().__new__(cls, value)
+        made.source = source
+        return made
+
+
+# Before training
+
+
+# While training: structure
+LEFT_OUT_ON_PURPOSE = Threshold(0.5, "Proposal: who trains only a head leaves most parameters out of the optimizer.")
+STALE_GRADIENTS = Threshold(0.5, "Proposal: share of the gradients; a missing zero_grad makes it 1.")
+TINY_BATCH_NORM = Threshold(8, "FAULTS row 13; Wu and He 2018, Group Normalization, figure 1: error rises below 8.")
+SMALLEST_EPSILON = Threshold(1e-12, "Proposal: the default is 1e-8, and 1e-12 is the smallest in published recipes.")
+HALF_EPSILON = Threshold(1e-7, "float16 holds nothing positive below 6e-8.")
+
+# While training: numbers
+HALF_LIMIT = Threshold(2.0**15, "FAULTS row 20: half of the largest float16.")
+SKIPPED_UPDATES = Threshold(0.1, "FAULTS row 20: share of updates that a loss scaler leaves out.")
+SMALLEST_LOSS_SCALE = Threshold(1.0, "FAULTS row 20: below it, gradients are made smaller to fit.")
+
+# While training: the signal on its way through the layers
+SATURATED = Threshold(0.5, "FAULTS row 24: share of a layer's values in the flat part.")
+STUCK_UNITS = Threshold(0.3, "Proposal, bench: share of units that are in the flat part on every example.")
+SATURATED_ROWS = Threshold(3, "Proposal: observed steps that it must last.")
+FLAT_ENTROPY = Threshold(0.05, "FAULTS row 24: attention entropy as a share of the uniform distribution's, at first.")
+DEAD_UNITS = Threshold(0.5, "FAULTS row 23: share of units that are silent on every example.")
+DEAD_AT_ONCE = Threshold(0.95, "Proposal, bench: so many silent units need no further evidence.")
+DEAD_ROWS = Threshold(5, "Proposal: a small batch may leave rare units silent; not so many, and not every time.")
+LAYER_STD_RATIO = Threshold(10, "FAULTS row 9: largest to smallest activation std over depth, at first.")
+WRONG_SCALE = Threshold(3, "Bench: std of weights against gain/sqrt(fan-in); PyTorch's own default is at 0.35 to 0.6.")
+FAR_TOO_SMALL = Threshold(0.1, "Bench: weights so far below gain/sqrt(fan-in) let no signal through without norms.")
+VANISHING = Threshold(1e-3, "FAULTS row 21: first to last layer's ratio of gradient to weight.")
+VANISHING_OUTPUTS = Threshold(1e-2, "Bench: first to last layer's gradient of the outputs, besides.")
+EXPLODING_DEPTH = Threshold(70, "FAULTS row 22; DeepDiagnosis 2021: first to last layer's gradient of the outputs.")
+EXPLODING_GROWTH = Threshold(100, "Bench: gradient norm against its own first median.")
+GRADIENT_SPIKE = Threshold(10, "Bench: gradient norm against the median of those before.")
+COLLAPSED = Threshold(1e-6, "FAULTS row 25: a layer's std that is zero up to rounding.")
+DRIFT = Threshold(10, "FAULTS row 25: a layer's std against its own at the beginning.")
+
+# While training: updates
+UPDATE_GUIDE = Threshold(1e-3, "Karpathy, makemore part 3: about -3 on the log10 scale.")
+LARGE_UPDATE = Threshold(10**-1.5, "FAULTS row 26: update to weight.")
+HUGE_UPDATE = Threshold(0.5, "Bench: an update that replaces half of the weights needs no further evidence.")
+SMALL_UPDATE = Threshold(3e-5, "Bench; FAULTS row 26 has 1e-4, which fine-tuning goes below in good health.")
+SLOW_PROGRESS = Threshold(0.05, "Bench: share of the first loss that is gone by then.")
+FEWEST_LOSSES = Threshold(40, "Proposal: steps before anything is said of the loss.")
+CLIPPED_SHARE = Threshold(0.5, "FAULTS row 28: share of updates whose gradient was clipped.")
+RATE_ENDED = Threshold(1e-3, "Proposal: learning rate against its highest.")
+IDLE_SHARE = Threshold(0.2, "Proposal: share of all steps so far that came after the rate had ended.")
+DECAY_SHARE = Threshold(0.5, "FAULTS row 40: share of the update, or of the gradient, that is due to decay.")
+SHRUNK = Threshold(0.9, "Proposal: the weights' norm against the first, for decay to be excessive.")
+WEIGHT_GROWTH = Threshold(10, "Proposal: the weights' norm against the first.")
+
+# While training: the loss
+INITIAL_LOSS = Threshold(0.15, "FAULTS row 1: share above ln C.")
+DIVERGED = Threshold(2, "FAULTS row 31; Lightning's SpikeDetection: the loss against its best.")
+LOST_PROGRESS = Threshold(0.5, "Bench: share of what the loss had fallen by that is lost again.")
+LOSS_SPIKE = Threshold(3, "FAULTS row 31: the loss against the mean of those before.")
+SPIKE_DEVIATIONS = Threshold(8, "Bench: the same in standard deviations of those before.")
+RATTLE = Threshold(-0.5, "Proposal: correlation of a loss with the one before; noise alone has 0.")
+RATTLE_SIZE = Threshold(0.1, "Proposal: std of the loss against its mean, for its jumps to matter.")
+NOT_FALLING = Threshold(0.01, "Bench: share of the first loss.")
+T_VALUE = Threshold(3, "Three standard errors: one in 700 by chance.")
+PLATEAU = Threshold(1e-3, "FAULTS row 30: share of the loss in a window.")
+LONG_ENOUGH = Threshold(200, "Bench: steps after which a small net has left the entropy of the labels.")
+LABEL_ENTROPY = Threshold(0.03, "Bench: share by which the loss must get below the entropy of the labels.")
+BATCHES_DIFFER = Threshold(4, "Bench: variance between batches against what chance gives, 1.")
+ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C.")
+
+# At evaluation
+OVERFIT_RISE = Threshold(0.05, "Bench: the last dev loss above the lowest.")
+OVERFIT_GAP = Threshold(0.1, "FAULTS row 42: (dev - train) / train.")
+TOO_GOOD = Threshold(0.1, "Proposal: the dev loss below the training loss.")
+GAP_AT_ONCE = Threshold(1.5, "FAULTS row 44: evaluation loss against the training loss on the same data.")
+WORSE_THAN_UNTRAINED = Threshold(1.2, "Bench: the dev loss against the first training loss.")
+PATIENCE = Threshold(0.5, "Proposal: share of the evaluations that came after the best.")

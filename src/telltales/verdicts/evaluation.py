@@ -1,0 +1,157 @@
+"""Rules on losses of held-out data beside those of training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from telltales.observation import Evaluation
+from telltales.thresholds import (
+    GAP_AT_ONCE,
+    OVERFIT_GAP,
+    OVERFIT_RISE,
+    PATIENCE,
+    TOO_GOOD,
+    WORSE_THAN_UNTRAINED,
+)
+from telltales.verdicts.losses import label_entropy
+from telltales.verdicts.rule import Sign, rule
+from telltales.verdicts.run import Run
+
+
+def _held_out(run: Run) -> list[Evaluation]:
+    """Those of the first split that is not the training data."""
+    splits = [split for split in run.evaluations if not split.startswith("train")]
+    return [e for e in run.evaluations[splits[0]] if math.isfinite(e.loss)] if splits else []
+
+
+def _training_loss(run: Run, step: int) -> float:
+    """The mean of the losses of the steps before ``step``: a twentieth of all, at least 10."""
+    steps, losses = run.losses
+    before = losses[steps < step]
+    return float(before[-max(losses.size // 20, 10) :].mean()) if before.size else math.nan
+
+
+@rule("overfitting")
+def overfitting(run: Run) -> Iterator[Sign]:
+    """The dev loss has risen since its best while the training loss fell on."""
+    evaluations = _held_out(run)
+    if len(evaluations) < 4:
+        return
+    losses = np.array([e.loss for e in evaluations])
+    best = int(np.argmin(losses))
+    if len(losses) - 1 - best < 2 or not losses[best] > 0:
+        return
+    train_then, train_now = _training_loss(run, evaluations[best].step), _training_loss(run, evaluations[-1].step)
+    has_risen = losses[-1] > (1 + OVERFIT_RISE) * losses[best] and (losses[best + 1 :] > losses[best]).all()
+    if has_risen and train_now < train_then and losses[-1] > (1 + OVERFIT_GAP) * train_now:
+        step = evaluations[best].step
+        evidence = (
+            f"the {evaluations[0].split} loss rose from {losses[best]:.3g} after {step:,} steps to "
+            f"{losses[-1]:.3g}, while the training loss fell from {train_then:.3g} to {train_now:.3g}"
+        )
+        yield Sign(
+            evidence,
+            evaluations[0].split,
+            step,
+            {"best": float(losses[best]), "best_step": step, "last": float(losses[-1])},
+        )
+
+
+@rule("overtraining")
+def overtraining(run: Run) -> Iterator[Sign]:
+    """Most evaluations came after the best."""
+    evaluations = _held_out(run)
+    if len(evaluations) < 10:
+        return
+    best = int(np.argmin([e.loss for e in evaluations]))
+    after = len(evaluations) - 1 - best
+    if after > PATIENCE * len(evaluations):
+        step = evaluations[best].step
+        evidence = (
+            f"the best {evaluations[0].split} loss, {evaluations[best].loss:.4g}, was measured after "
+            f"{step:,} steps; {after} evaluations since were no better"
+        )
+        yield Sign(evidence, evaluations[0].split, step, {"best_step": step, "since": after})
+
+
+@rule("dev-too-good")
+def dev_too_good(run: Run) -> Iterator[Sign]:
+    """A dev loss well below the training loss, without dropout or smoothing that would explain it."""
+    evaluations = _held_out(run)
+    dependent = set((run.about.get("mode_dependent") or {}).values())
+    facts = run.loss_facts
+    if len(evaluations) < 3 or dependent or facts.get("others") or facts.get("terms") != 1 or not run.is_supervised:
+        return
+    if facts.get("factor", 1.0) != 1.0 or facts.get("reduction") != "mean":
+        return
+    recent = evaluations[-3:]
+    train = [_training_loss(run, e.step) for e in recent]
+    if all(0 < e.loss < (1 - TOO_GOOD) * t for e, t in zip(recent, train, strict=True)):
+        # A loss that still falls fast is lower at the end of its window than in it.
+        if train[-1] < (1 - TOO_GOOD) * train[0]:
+            return
+        evidence = (
+            f"the {recent[0].split} loss is {recent[-1].loss:.3g} and the training loss {train[-1]:.3g}, "
+            f"at the last three evaluations (limit {TOO_GOOD:.0%})"
+        )
+        yield Sign(evidence, recent[0].split, recent[0].step, {"dev": recent[-1].loss, "train": train[-1]})
+
+
+@rule("train-eval-gap")
+def train_eval_gap(run: Run) -> Iterator[Sign]:
+    """With batch norm: training data that fit while training and not at evaluation, or a dev loss worse than none."""
+    dependent = (run.about.get("mode_dependent") or {}).items()
+    norms = [name for name, kind in dependent if "BatchNorm" in kind]
+    if not norms:
+        return
+    for split in ("train", "training"):
+        found = [e for e in run.evaluations.get(split, []) if e.training is not True]
+        if len(found) >= 2:
+            pairs = [(e, _training_loss(run, e.step)) for e in found[-2:]]
+            if all(e.loss > GAP_AT_ONCE * t > 0 for e, t in pairs):
+                last, train = pairs[-1]
+                evidence = (
+                    f"on training data the loss is {last.loss:.3g} in evaluation mode and {train:.3g} in "
+                    f"training mode after {last.step:,} steps (limit {GAP_AT_ONCE:g} times)"
+                )
+                yield Sign(
+                    evidence, norms[0], found[0].step, {"evaluation": last.loss, "training": train}, tuple(norms)
+                )
+                return
+    evaluations = [e for e in _held_out(run) if e.training is not True]
+    _, losses = run.losses
+    if len(evaluations) < 2 or losses.size < 20:
+        return
+    first, last = float(losses[:5].mean()), evaluations[-1]
+    train = _training_loss(run, last.step)
+    if all(e.loss > WORSE_THAN_UNTRAINED * first for e in evaluations[-2:]) and train < 0.9 * first:
+        evidence = (
+            f"the {last.split} loss is {last.loss:.3g} after {last.step:,} steps, worse than the first "
+            f"training loss of {first:.3g}, though training has brought that to {train:.3g}"
+        )
+        yield Sign(evidence, norms[0], evaluations[0].step, {"evaluation": last.loss, "training": train}, tuple(norms))
+
+
+@rule("baseline-not-beaten")
+def baseline_not_beaten(run: Run) -> Iterator[Sign]:
+    """A held-out loss that is no better than that of a baseline: the number given, or the labels' entropy."""
+    evaluations = _held_out(run)
+    given = {name: float(loss) for name, loss in (run.about.get("baselines") or {}).items()}
+    if run.loss_facts.get("kind") == "cross_entropy" and run.is_supervised:
+        given |= {"the labels' own shares": label_entropy(run)}
+    if len(evaluations) < 2 or run.losses[1].size < 100:
+        return
+    best = min(e.loss for e in evaluations)
+    beaten = {name: loss for name, loss in given.items() if best >= loss}
+    if beaten:
+        name = min(beaten, key=lambda one: beaten[one])
+        evidence = f"the best {evaluations[0].split} loss is {best:.4g}; {name} reach {beaten[name]:.4g}"
+        yield Sign(
+            evidence, evaluations[0].split, evaluations[0].step, {"best": best, "baseline": beaten[name], "name": name}
+        )
+
+
+RULES = (overfitting, train_eval_gap, dev_too_good, baseline_not_beaten, overtraining)

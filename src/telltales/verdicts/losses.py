@@ -1,0 +1,262 @@
+"""Rules on the loss from step to step, and on the batches that it was taken of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltales.thresholds import (
+    BATCHES_DIFFER,
+    DIVERGED,
+    FEWEST_LOSSES,
+    INITIAL_LOSS,
+    LABEL_ENTROPY,
+    LONG_ENOUGH,
+    LOSS_SPIKE,
+    LOST_PROGRESS,
+    NOT_FALLING,
+    ONE_CLASS,
+    PLATEAU,
+    RATTLE,
+    RATTLE_SIZE,
+    SPIKE_DEVIATIONS,
+    T_VALUE,
+)
+from telltales.verdicts.rule import Sign, rule
+from telltales.verdicts.run import Run
+
+
+def progress(run: Run) -> tuple[bool | None, float, float]:
+    """Whether the loss has fallen, and its mean at first and now; None while there are too few to tell from noise."""
+    _, losses = run.losses
+    finite = losses[np.isfinite(losses)]
+    if finite.size < 4:
+        return None, math.nan, math.nan
+    count = max(finite.size // 5, 2)
+    first, last = finite[: min(count, 10)], finite[-count:]
+    error = math.sqrt(first.var(ddof=1) / first.size + last.var(ddof=1) / last.size)
+    gone = float(first.mean() - last.mean())
+    if finite.size < losses.size:
+        return False, float(first.mean()), math.inf
+    if gone > max(T_VALUE * error, NOT_FALLING * abs(float(first.mean()))):
+        return True, float(first.mean()), float(last.mean())
+    enough = finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error
+    return (False if enough else None), float(first.mean()), float(last.mean())
+
+
+def label_entropy(run: Run) -> float:
+    """In nats, of the labels counted so far; where none were, ln C is its upper limit and NaN is given."""
+    counts = np.array(list((run.about.get("labels") or {}).values()), float)
+    if counts.sum() < 100 or counts.size < 2:
+        return math.nan
+    shares = counts / counts.sum()
+    # Miller and Madow 1955: a count of n labels shows too little entropy, by (C - 1) / 2n.
+    return float(-(shares * np.log(shares)).sum() + (counts.size - 1) / (2 * counts.sum()))
+
+
+@rule("initial-loss")
+def initial_loss(run: Run) -> Iterator[Sign]:
+    """The first loss of a classifier above that of an even guess."""
+    facts, classes = run.loss_facts, run.loss_facts.get("classes", 0)
+    is_plain = facts.get("terms") == 1 and not facts.get("others") and not facts.get("weighted")
+    if int(run.steps[0]) != 0 or not is_plain or facts.get("reduction") == "sum" or facts.get("sign") == -1:
+        return
+    kind = str(facts.get("kind"))
+    even = (
+        math.log(classes) if kind == "cross_entropy" and classes > 1 else math.log(2) if "binary" in kind else math.nan
+    )
+    loss = float(run.scalar("loss")[0])
+    if loss > (1 + INITIAL_LOSS) * even:
+        what = f"ln {classes}" if kind == "cross_entropy" else "ln 2"
+        evidence = (
+            f"the first loss is {loss:.3g}, {loss / even - 1:.0%} above {what} = {even:.3g} (limit {INITIAL_LOSS:.0%})"
+        )
+        yield Sign(evidence, step=0, numbers={"loss": loss, "even": even, "output": next(reversed(run.modules), "")})
+
+
+@rule("loss-not-falling")
+def loss_not_falling(run: Run) -> Iterator[Sign]:
+    """A supervised loss that is where it was at first."""
+    if not run.is_supervised or run.losses[1].size < 2 * FEWEST_LOSSES:
+        return
+    fell, first, last = progress(run)
+    if fell is False:
+        evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
+
+
+@rule("plateau")
+def plateau(run: Run) -> Iterator[Sign]:
+    """A loss that fell, and does so no longer: half of all steps changed it by less than a thousandth."""
+    steps, losses = run.losses
+    if losses.size < 200 or not np.isfinite(losses).all() or progress(run)[0] is not True:
+        return
+    half = losses[losses.size // 2 :]
+    early, late = half[: half.size // 2], half[half.size // 2 :]
+    change = abs(float(early.mean() - late.mean()))
+    error = math.sqrt(early.var(ddof=1) / early.size + late.var(ddof=1) / late.size)
+    if change < PLATEAU * abs(float(early.mean())) and error < PLATEAU * abs(float(early.mean())):
+        evidence = (
+            f"the mean loss changed by {change / abs(float(early.mean())):.2%} in the last "
+            f"{steps[-1] - steps[losses.size // 2]:,} steps"
+        )
+        yield Sign(evidence, step=int(steps[losses.size // 2]), numbers={"change": change})
+
+
+@rule("diverging")
+def diverging(run: Run) -> Iterator[Sign]:
+    """A supervised loss at twice its best and with most of its progress lost, for ten losses or more."""
+    steps, losses = run.losses
+    if not run.is_supervised or losses.size < 20:
+        return
+    window = max(losses.size // 50, 5)
+    means = _moving_mean(np.where(np.isfinite(losses), losses, np.inf), window)
+    best_at = int(np.argmin(means))
+    best, first, recent = float(means[best_at]), float(means[0]), means[-10:]
+    is_far = (recent > DIVERGED * best).all() and (recent - best > LOST_PROGRESS * (first - best)).all() and best > 0
+    if is_far and np.isfinite(recent[-1]):
+        evidence = (
+            f"the loss is {recent[-1]:.3g}, {recent[-1] / best:.1f} times its best mean of {best:.3g} "
+            f"around step {steps[best_at]:,} (limit {DIVERGED:.0f})"
+        )
+        numbers = {"loss": float(recent[-1]), "best": best, "best_step": int(steps[best_at])}
+        yield Sign(evidence, step=int(steps[min(best_at + window, steps.size - 1)]), numbers=numbers)
+
+
+@rule("loss-spike")
+def loss_spike(run: Run) -> Iterator[Sign]:
+    """One loss far above the twenty before it, none of which it is part of."""
+    steps, losses = run.losses
+    if losses.size < 30 or not run.is_supervised or run.record.losses.span > 1:
+        return
+    before = np.lib.stride_tricks.sliding_window_view(losses[:-1], 20)
+    mean, deviation = before.mean(1), before.std(1, ddof=1)
+    now = losses[20:]
+    out = (mean > 0) & (now > LOSS_SPIKE * mean) & (now > mean + SPIKE_DEVIATIONS * deviation) & np.isfinite(now)
+    there = np.flatnonzero(out)
+    if there.size:
+        place = int(there[0])
+        step = int(steps[place + 20])
+        kept = run.record.batches.get(step)
+        evidence = (
+            f"the loss was {now[place]:.3g} at step {step:,}, {now[place] / mean[place]:.1f} times the "
+            f"mean of the 20 before (limit {LOSS_SPIKE:.0f})"
+        )
+        numbers = {"loss": float(now[place]), "before": float(mean[place]), "indices": kept[1] if kept else []}
+        yield Sign(evidence, step=step, numbers=numbers)
+
+
+@rule("oscillating")
+def oscillating(run: Run) -> Iterator[Sign]:
+    """Losses that swing to and fro: a high one after a low one, again and again."""
+    steps, losses = run.losses
+    if losses.size < 50 or not run.is_supervised or run.record.losses.span > 1 or not np.isfinite(losses[-50:]).all():
+        return
+    recent = losses[-50:]
+    rest = recent - np.polyval(np.polyfit(np.arange(50), recent, 1), np.arange(50))
+    size = float(rest.std()) / max(abs(float(recent.mean())), 1e-30)
+    correlation = float((rest[1:] * rest[:-1]).mean() / max(float((rest**2).mean()), 1e-30))
+    if size > RATTLE_SIZE and correlation < RATTLE:
+        evidence = (
+            f"the last 50 losses swing by {size:.0%} of their mean, each against the one before "
+            f"(correlation {correlation:.2f}, limit {RATTLE:g})"
+        )
+        yield Sign(evidence, step=int(steps[-50]), numbers={"size": size, "correlation": correlation})
+
+
+@rule("label-noise-or-shuffled")
+def label_noise(run: Run) -> Iterator[Sign]:
+    """A classifier that learns the labels' shares and nothing more, or nothing that holds on other data."""
+    entropy = label_entropy(run)
+    facts = run.loss_facts
+    steps, losses = run.losses
+    is_classifier = facts.get("kind") == "cross_entropy" and run.is_supervised
+    if not entropy > 0 or not is_classifier or losses.size < LONG_ENOUGH:
+        return
+    count = max(losses.size // 5, 20)
+    now = float(losses[-count:].mean())
+    dev = [e.loss for e in run.evaluations.get("dev", []) if e.step >= 50]
+    best_dev = min(dev, default=math.nan)
+    limit = (1 - LABEL_ENTROPY) * entropy
+    is_stuck = limit < now < 1.15 * entropy
+    if is_stuck and not best_dev < limit and not _still_falls(losses):
+        evidence = (
+            f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "
+            f"without the input reaches, is {entropy:.3g}"
+        )
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy})
+    elif now < limit and len(dev) >= 3 and best_dev > entropy:
+        evidence = (
+            f"the training loss is {now:.3g}, but no dev loss got below the labels' own entropy of "
+            f"{entropy:.3g} (the best is {best_dev:.3g})"
+        )
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy, "dev": best_dev})
+
+
+def _still_falls(losses: NDArray[np.float64]) -> bool:
+    """Whether the second half of the losses ends below where it begins, beyond noise."""
+    half = losses[losses.size // 2 :]
+    early, late = half[: half.size // 2], half[half.size // 2 :]
+    error = math.sqrt(early.var(ddof=1) / early.size + late.var(ddof=1) / late.size)
+    return float(early.mean() - late.mean()) > T_VALUE * error
+
+
+@rule("unshuffled-data")
+def unshuffled_data(run: Run) -> Iterator[Sign]:
+    """Batches that differ from one another by more than chance lets them."""
+    if not run.is_supervised:
+        return
+    classes, size = run.loss_facts.get("classes", 0), run.scalar("batch_size")
+    entropy = run.scalar("target_entropy")
+    known = np.isfinite(entropy) & (size >= 8)
+    if classes > 1 and known.sum() >= 5:
+        one_class = entropy[known] < ONE_CLASS * math.log(classes)
+        labels = run.scalar("target_row_mean")[known]
+        if one_class.mean() > 0.8 and (float(np.ptp(labels)) > 0.5 or classes > 2):
+            evidence = (
+                f"{one_class.mean():.0%} of the observed batches hold little else than one of the "
+                f"{classes} classes: an entropy of {np.median(entropy[known]):.2f} against ln {classes} = "
+                f"{math.log(classes):.2f}"
+            )
+            yield Sign(evidence, step=int(run.steps[known][0]), numbers={"share": float(one_class.mean())})
+            return
+    for what in ("target", "input"):
+        ratio, count = _between_to_within(run, what)
+        if count >= 8 and ratio > BATCHES_DIFFER:
+            evidence = (
+                f"the batches' mean {what}s differ {ratio:.0f} times as much as shuffled batches would "
+                f"(variance, limit {BATCHES_DIFFER:.0f}; {count} batches)"
+            )
+            yield Sign(evidence, step=int(run.steps[0]), numbers={"ratio": ratio})
+            return
+
+
+def _between_to_within(run: Run, what: str) -> tuple[float, int]:
+    """The variance of the batches' means against what the spread of their rows lets expect: 1 for random batches."""
+    mean, std, size = run.scalar(f"{what}_row_mean"), run.scalar(f"{what}_row_std"), run.scalar("batch_size")
+    known = np.isfinite(mean) & np.isfinite(std) & (size >= 4)
+    if known.sum() < 2:
+        return math.nan, 0
+    expected = float(np.mean(std[known] ** 2 / size[known]))
+    found = float(np.var(mean[known], ddof=1))
+    return (found / expected if expected > 0 else math.nan), int(known.sum())
+
+
+def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(values, window).mean(1)
+    return found
+
+
+RULES = (
+    initial_loss,
+    unshuffled_data,
+    diverging,
+    label_noise,
+    oscillating,
+    loss_spike,
+    loss_not_falling,
+    plateau,
+)

@@ -1,0 +1,137 @@
+"""A record up to one of its observed steps, as rules look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltales.observation import Evaluation
+from telltales.record import Record
+
+_SUPERVISED: tuple[str, ...] = (
+    "cross_entropy",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "mse",
+    "l1",
+    "smooth_l1",
+)
+_SUPERVISED += ("huber", "nll")
+
+
+class Run:
+    """What was known when ``rows`` observed steps were there. Arrays are (rows,) or (rows, names)."""
+
+    def __init__(self, record: Record, rows: int | None = None) -> None:
+        self.record = record
+        self.rows = len(record) if rows is None else rows
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all that there is: the losses after the last observed step count, too."""
+        return self.rows == len(self.record)
+
+    @cached_property
+    def steps(self) -> NDArray[np.int64]:
+        return self.record.steps[: self.rows]
+
+    @property
+    def step(self) -> int:
+        """The last observed step; -1 before the first."""
+        return int(self.steps[-1]) if self.rows else -1
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return self.record.about
+
+    @property
+    def loss_facts(self) -> dict[str, Any]:
+        """What the graph says of the loss; see `telltales.loss_graph.loss_facts`."""
+        found: dict[str, Any] = self.record.about.get("loss") or {}
+        return found
+
+    @property
+    def modules(self) -> dict[str, dict[str, Any]]:
+        return self.record.modules
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        return self.record.parameters
+
+    def scalar(self, name: str) -> NDArray[np.float64]:
+        return self.record.scalar(name)[: self.rows]
+
+    def names(self, kind: str) -> list[str]:
+        return self.record.names(kind)
+
+    def values(self, kind: str, column: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """(rows, names) of a table; NaN for a name that has no row in it."""
+        values = self.record.values(kind, column)[: self.rows].astype(np.float64)
+        if names is None:
+            return values
+        places = {name: place for place, name in enumerate(self.names(kind))}
+        found = np.full((self.rows, len(names)), np.nan)
+        for column_there, name in enumerate(names):
+            if name in places:
+                found[:, column_there] = values[:, places[name]]
+        return found
+
+    @cached_property
+    def losses(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The loss of every step so far, or of every span of steps: the first step of each, and its mean."""
+        series = self.record.losses
+        steps, means = series.steps, series.mean
+        known = slice(None) if self.is_whole else steps + series.span - 1 <= self.step
+        return steps[known], means[known]
+
+    @cached_property
+    def evaluations(self) -> dict[str, list[Evaluation]]:
+        """Split → its evaluations so far."""
+        every = self.record.evaluations
+        kept = {split: [e for e in every.of(split) if self.is_whole or e.step <= self.step] for split in every.splits}
+        return {split: found for split, found in kept.items() if found}
+
+    @cached_property
+    def matrices(self) -> list[str]:
+        """The trained parameters of two or more dimensions, embeddings left out, in the order of the model."""
+        return [
+            name for name in self._trained if len(self.parameters[name]["shape"]) >= 2 and not self.is_embedding(name)
+        ]
+
+    @cached_property
+    def _trained(self) -> list[str]:
+        return [name for name, facts in self.parameters.items() if facts.get("trainable")]
+
+    def is_embedding(self, name: str) -> bool:
+        """Whether a parameter is an embedding's table, most rows of which have no gradient in a step."""
+        return "Embedding" in str(self.modules.get(self.parameters[name]["module"], {}).get("type", ""))
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the loss is a known distance to given targets that one optimizer makes smaller.
+
+        A game's or a policy's loss need not fall.
+        """
+        facts = self.loss_facts
+        is_one = self.about.get("models", 1) == 1 and len(str(self.about.get("optimizer", "")).split(", ")) == 1
+        return is_one and facts.get("kind") in _SUPERVISED and not facts.get("weighted")
+
+    @property
+    def has_norms(self) -> bool:
+        """Whether any layer normalises its input."""
+        return any("Norm" in str(facts.get("type")) for facts in self.modules.values())
+
+    def since(self, holds: NDArray[np.bool_]) -> int:
+        """The step from which on a condition, (rows,), has held until now."""
+        broken = np.flatnonzero(~holds)
+        first = int(broken[-1]) + 1 if broken.size else 0
+        return int(self.steps[min(first, self.rows - 1)])
+
+    def learning_rate(self) -> NDArray[np.float64]:
+        """(rows,), the largest of all groups."""
+        rates = self.values("group", "learning_rate")
+        return np.asarray(np.fmax.reduce(rates, axis=1, initial=np.nan))

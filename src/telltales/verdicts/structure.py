@@ -1,0 +1,307 @@
+"""Rules on how a training is put together. One observed step is enough for most, as they rest on facts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from telltales.finding import Severity
+from telltales.thresholds import (
+    HALF_EPSILON,
+    LEFT_OUT_ON_PURPOSE,
+    SMALLEST_EPSILON,
+    STALE_GRADIENTS,
+    TINY_BATCH_NORM,
+)
+from telltales.verdicts.rule import Sign, rule
+from telltales.verdicts.run import Run
+
+_RAW = (
+    "Addmm",
+    "Mm",
+    "Bmm",
+    "Mv",
+    "Convolution",
+    "Relu",
+    "Tanh",
+    "NativeLayerNorm",
+    "NativeBatchNorm",
+    "softmax",
+    "sigmoid",
+)
+"""Operations whose results are no log-probabilities."""
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first few of many names, as text."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _in_no_optimizer(run: Run) -> list[str]:
+    return [
+        name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("optimized") is False
+    ]
+
+
+def _replaced(run: Run) -> list[str]:
+    """Parameters in no optimizer while one holds tensors of their shapes that are not the model's."""
+    shapes = [list(shape) for shape in run.about.get("strangers", [])]
+    return [name for name in _in_no_optimizer(run) if run.parameters[name]["shape"] in shapes]
+
+
+@rule("optimizer-mismatch")
+def optimizer_mismatch(run: Run) -> Iterator[Sign]:
+    """The optimizer holds tensors in the shapes of parameters that it does not hold."""
+    names = _replaced(run)
+    if names:
+        evidence = (
+            f"{len(names)} parameters are in no optimizer, and it holds {len(run.about['strangers'])} "
+            f"tensors that are not the model's: {listed(names)}"
+        )
+        yield Sign(evidence, names[0], int(run.steps[0]), {"missing": names}, tuple(names))
+
+
+@rule("unregistered-parameter")
+def unregistered_parameter(run: Run) -> Iterator[Sign]:
+    """A parameter that is trained and in no optimizer. Where that is so of most, it is meant."""
+    replaced = _replaced(run)
+    names = [name for name in _in_no_optimizer(run) if name not in replaced]
+    trained = sum(bool(facts.get("trainable")) for facts in run.parameters.values())
+    if names:
+        is_meant = len(names) > LEFT_OUT_ON_PURPOSE * trained
+        evidence = f"{len(names)} of {trained} trainable parameters are in no optimizer: {listed(names)}"
+        severity: Severity | None = "note" if is_meant else None
+        yield Sign(evidence, names[0], int(run.steps[0]), {"missing": names}, tuple(names), severity)
+
+
+@rule("no-gradient")
+def no_gradient(run: Run) -> Iterator[Sign]:
+    """A trained parameter of a module that ran never got a gradient, or one of nothing but zeros for long."""
+    is_one = run.about.get("models", 1) == 1 and "," not in str(run.about.get("optimizer", ""))
+    if not is_one and run.rows < 10:
+        return
+    trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
+    norms = run.values("gradient", "norm", trained)
+    if not np.isfinite(norms).any():
+        return
+    never = [name for name, column in zip(trained, norms.T, strict=True) if np.isnan(column).all() and _ran(run, name)]
+    zero: list[str] = []
+    late = run.steps >= 1
+    if late.sum() >= 8:
+        is_zero = (norms[late] == 0).all(0)
+        zero = [name for name, there in zip(trained, is_zero, strict=True) if there and name in run.matrices]
+    if never or zero:
+        names = never + zero
+        what = "got no gradient at all" if never else f"got a gradient of zeros at all {int(late.sum())} observed steps"
+        evidence = (
+            f"{len(names)} of {len(trained)} trainable parameters {what}, though their modules ran: {listed(names)}"
+        )
+        yield Sign(evidence, names[0], int(run.steps[0]), {"missing": names}, tuple(names))
+
+
+def _ran(run: Run, name: str) -> bool:
+    """Whether the module that a parameter belongs to was called, or the one around it that is watched as a whole."""
+    module = str(run.parameters[name]["module"])
+    if module in run.about.get("unfired", []):
+        return False
+    while module and module not in run.modules:
+        module = module.rpartition(".")[0]
+    return bool(run.modules.get(module, {}).get("calls"))
+
+
+@rule("frozen-parameter")
+def frozen_parameter(run: Run) -> Iterator[Sign]:
+    """A trained parameter with a gradient that no update moved while others moved."""
+    trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
+    moved = run.values("update", "norm", trained)
+    gradients = run.values("gradient", "norm", trained)
+    counts = (moved > 0).any(1)
+    if counts.sum() < 5:
+        return
+    still = (moved[counts] == 0).all(0) & (gradients[counts] > 0).all(0)
+    names = [name for name, there in zip(trained, still, strict=True) if there]
+    if names:
+        evidence = (
+            f"{len(names)} of {len(trained)} trainable parameters have gradients and did not change in "
+            f"{int(counts.sum())} observed updates: {listed(names)}"
+        )
+        yield Sign(evidence, names[0], int(run.steps[counts][0]), {"missing": names}, tuple(names))
+
+
+@rule("frozen-moves")
+def frozen_moves(run: Run) -> Iterator[Sign]:
+    """An optimizer's update changed a parameter with requires_grad=False."""
+    moved = {
+        name: facts["moved_while_frozen"] for name, facts in run.parameters.items() if "moved_while_frozen" in facts
+    }
+    names = [name for name, step in moved.items() if step <= run.step]
+    if names:
+        evidence = f"an update changed {len(names)} parameters that do not require gradients: {listed(names)}"
+        yield Sign(evidence, names[0], min(moved[name] for name in names), {"moved": names}, tuple(names))
+
+
+@rule("missing-zero-grad")
+def missing_zero_grad(run: Run) -> Iterator[Sign]:
+    """Gradients that an update had used were still there when the next backward pass added to them."""
+    share = run.scalar("stale_gradients")
+    there = share >= STALE_GRADIENTS
+    if there.any() and there[~np.isnan(share)][-1]:
+        first = int(np.argmax(there))
+        evidence = (
+            f"at step {run.steps[first]:,} {share[first]:.0%} of the gradients were added to those that "
+            f"the update before had used already ({int(there.sum())} of {int((~np.isnan(share)).sum())} "
+            "observed pairs of steps)"
+        )
+        yield Sign(evidence, step=int(run.steps[first]), numbers={"share": float(share[first])})
+
+
+@rule("train-eval-mode")
+def train_eval_mode(run: Run) -> Iterator[Sign]:
+    """Training steps in evaluation mode, or evaluations in training mode, where that makes a difference."""
+    dependent = run.about.get("mode_dependent") or {}
+    if not dependent:
+        return
+    mode = run.scalar("training_mode")
+    if run.rows and mode[-1] == 0:
+        kinds = listed(sorted(set(dependent.values())))
+        evidence = f"all modules were in evaluation mode at step {run.step:,}, {kinds} among them: call model.train()"
+        yield Sign(evidence, next(iter(dependent)), run.since(mode == 0), {"training": "step"}, tuple(dependent))
+        return
+    for split, evaluations in run.evaluations.items():
+        known = [e for e in evaluations if e.training is not None]
+        if known and known[-1].training:
+            kinds = listed(sorted(set(dependent.values())))
+            evidence = (
+                f"the {split} loss after {known[-1].step:,} steps was measured in training mode, with "
+                f"{kinds} in the model: call model.eval()"
+            )
+            yield Sign(evidence, next(iter(dependent)), known[0].step, {"training": split}, tuple(dependent))
+            return
+
+
+@rule("tied-weights-diverge")
+def tied_weights_diverge(run: Run) -> Iterator[Sign]:
+    """Two names of one tensor have become two tensors."""
+    untied = {name: facts["untied"] for name, facts in run.parameters.items() if facts.get("untied")}
+    for name, facts in untied.items():
+        if facts["step"] <= run.step:
+            evidence = f"{name} and {listed(facts['from'])} were one tensor and are two since step {facts['step']:,}"
+            yield Sign(evidence, name, int(facts["step"]), {"from": facts["from"]})
+            return
+
+
+@rule("double-softmax")
+def double_softmax(run: Run) -> Iterator[Sign]:
+    """The graph has a softmax or sigmoid before a loss that takes it itself."""
+    facts = run.loss_facts
+    loss, source = facts.get("kind"), facts.get("fed_by")
+    if (loss == "cross_entropy" and source in ("softmax", "sigmoid")) or (
+        loss == "binary_cross_entropy_with_logits" and source in ("softmax", "sigmoid")
+    ):
+        evidence = (
+            f"{loss}, which takes the {'softmax' if loss == 'cross_entropy' else 'sigmoid'} itself, is "
+            f"given the result of a {source}"
+        )
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": loss, "fed_by": source})
+
+
+@rule("missing-log-softmax")
+def missing_log_softmax(run: Run) -> Iterator[Sign]:
+    """The graph has no logarithm before an nll_loss."""
+    facts = run.loss_facts
+    source = facts.get("fed_by")
+    first = run.scalar("loss")[0]
+    if facts.get("kind") == "nll" and (source in _RAW or (source == "Add" and first < 0)):
+        evidence = (
+            f"nll_loss is given the result of {source}, which is no log-probability; the loss at step "
+            f"{run.steps[0]:,} was {first:.3g}"
+        )
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"fed_by": source, "loss": float(first)})
+
+
+@rule("loss-reduction")
+def loss_reduction(run: Run) -> Iterator[Sign]:
+    """A known loss that is made larger, summed over the batch, or taken along the batch."""
+    facts = run.loss_facts
+    if not facts or not run.is_supervised:
+        return
+    step, kind, size = int(run.steps[0]), facts["kind"], run.scalar("batch_size")[-1]
+    shape = facts.get("shape") or []
+    if facts.get("sign") == -1:
+        yield Sign(f"minus {kind} is minimised, so the loss is made larger", step=step, numbers={"sign": -1})
+    elif facts.get("reduction") == "sum" and not facts.get("others"):
+        number = math.prod(shape) // max(facts.get("classes", 1), 1) if shape else size
+        if number > 1:
+            evidence = (
+                f"{kind} is summed over {number:,.0f} values: gradients are {number:,.0f} times those of the mean"
+            )
+            yield Sign(evidence, step=step, numbers={"reduction": "sum", "count": float(number)}, severity="warning")
+    elif facts.get("dim") == 0 and len(shape) == 2 and size == shape[0]:
+        yield Sign(f"the softmax of logits of shape {tuple(shape)} runs over the batch, not the classes", step=step)
+
+
+@rule("shape-layout")
+def shape_layout(run: Run) -> Iterator[Sign]:
+    """Prediction and target were of different shapes, so that each was compared with all."""
+    shapes = run.loss_facts.get("broadcast")
+    if shapes:
+        before, after = (tuple(shape) for shape in shapes)
+        evidence = f"a prediction of shape {before} was broadcast to {after} against its target"
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"prediction": list(before), "compared": list(after)})
+
+
+@rule("tiny-batch-norm")
+def tiny_batch_norm(run: Run) -> Iterator[Sign]:
+    """Batch norm in training mode with few values for each statistic."""
+    if not run.scalar("training_mode")[-1] > 0:
+        return
+    few = {}
+    for name, facts in run.modules.items():
+        shape = facts.get("shape") or []
+        if "BatchNorm" in str(facts.get("type")) and len(shape) >= 2:
+            count = math.prod(shape) // max(shape[1], 1)
+            if count < TINY_BATCH_NORM:
+                few[name] = count
+    if few:
+        name = min(few, key=lambda one: few[one])
+        evidence = f"{few[name]} values for each statistic (fewer than {TINY_BATCH_NORM:.0f}) at step {run.step:,}"
+        yield Sign(evidence, name, int(run.steps[0]), {"values": few[name]}, tuple(few))
+
+
+@rule("low-adam-epsilon")
+def low_adam_epsilon(run: Run) -> Iterator[Sign]:
+    """An epsilon that rounds to nothing beside any second moment."""
+    is_half = any(facts.get("dtype") == "float16" for facts in run.parameters.values())
+    limit = HALF_EPSILON if is_half else SMALLEST_EPSILON
+    groups = run.about.get("groups") or {}
+    low = {
+        name: facts["eps"]
+        for name, facts in groups.items()
+        if "Adam" in str(facts.get("optimizer")) and facts.get("eps") is not None and facts["eps"] < limit
+    }
+    if low:
+        name = next(iter(low))
+        evidence = f"eps={low[name]:g} in group {name} (below {limit:g})"
+        yield Sign(
+            evidence, f"group {name}", int(run.steps[0]), {"eps": low[name]}, tuple(f"group {one}" for one in low)
+        )
+
+
+RULES = (
+    optimizer_mismatch,
+    unregistered_parameter,
+    no_gradient,
+    frozen_parameter,
+    frozen_moves,
+    missing_zero_grad,
+    train_eval_mode,
+    tied_weights_diverge,
+    double_softmax,
+    missing_log_softmax,
+    loss_reduction,
+    shape_layout,
+    tiny_batch_norm,
+    low_adam_epsilon,
+)

@@ -1,0 +1,265 @@
+"""Rules on the optimizer's updates: their size beside the weights, their rate, and what decay does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telltales.thresholds import (
+    CLIPPED_SHARE,
+    DECAY_SHARE,
+    FEWEST_LOSSES,
+    HUGE_UPDATE,
+    IDLE_SHARE,
+    LARGE_UPDATE,
+    RATE_ENDED,
+    SHRUNK,
+    SLOW_PROGRESS,
+    SMALL_UPDATE,
+    UPDATE_GUIDE,
+    WEIGHT_GROWTH,
+)
+from telltales.verdicts.losses import progress
+from telltales.verdicts.rule import Sign, rule
+from telltales.verdicts.run import Run
+
+CLIPPED_BELOW = 0.999
+"""A gradient counts as clipped where the optimizer saw its norm reduced below this share; less is rounding."""
+
+
+def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
+    """(rows,), of the update ratios of all matrices; NaN where nothing was updated.
+
+    A low quantile says what nearly all do: matrices that began at zero, such as LoRA's, change by much of themselves.
+    """
+    ratios = run.values("update", "ratio", run.matrices)
+    found = np.full(run.rows, np.nan)
+    some = (ratios > 0).any(1)
+    found[some] = np.nanquantile(ratios[some], quantile, axis=1)
+    return found
+
+
+@rule("learning-rate-too-high")
+def learning_rate_too_high(run: Run) -> Iterator[Sign]:
+    """Updates that are large beside nearly all weights, and a loss that does not fall for it."""
+    ratios = update_ratios(run, 0.25)
+    rows = np.isfinite(ratios) & (run.steps >= 1)
+    if rows.sum() < 2:
+        return
+    recent = ratios[rows][-3:]
+    typical = float(np.median(recent))
+    has_fallen, first, last = progress(run)
+    is_huge = (ratios[rows][-2:] > HUGE_UPDATE).all()
+    is_large = rows.sum() >= 5 and typical > LARGE_UPDATE and has_fallen is False
+    if is_huge or is_large:
+        over = ratios[rows] > LARGE_UPDATE
+        since = int(run.steps[rows][int(np.argmax(over))])
+        evidence = (
+            f"updates change three quarters of the matrices by {typical:.2g} of themselves or more "
+            f"({LARGE_UPDATE:.2g} is much, {UPDATE_GUIDE:g} usual)"
+        )
+        if has_fallen is False:
+            evidence += f", and the loss went from {first:.3g} to {last:.3g}"
+        numbers = {"ratio": typical, "factor": float(UPDATE_GUIDE) / typical, "learning_rate": _last_rate(run)}
+        remedy = _rate_remedy(run, float(UPDATE_GUIDE) / typical)
+        yield Sign(evidence, step=since, numbers=numbers, remedy=remedy)
+
+
+@rule("update-too-large")
+def update_too_large(run: Run) -> Iterator[Sign]:
+    """Updates that stay large beside the weights though the loss falls."""
+    ratios = update_ratios(run, 0.25)
+    rows = np.isfinite(ratios) & (run.steps >= 10)
+    if rows.sum() < 5 or progress(run)[0] is False:
+        return
+    recent = ratios[rows][-5:]
+    if (recent > LARGE_UPDATE).all():
+        evidence = (
+            f"updates change three quarters of the matrices by {np.median(recent):.2g} of themselves or "
+            f"more at each of the last 5 observed steps (limit {LARGE_UPDATE:.2g})"
+        )
+        numbers = {
+            "ratio": float(np.median(recent)),
+            "factor": float(UPDATE_GUIDE / np.median(recent)),
+            "learning_rate": _last_rate(run),
+        }
+        yield Sign(evidence, step=int(run.steps[rows][-5]), numbers=numbers, severity="note")
+
+
+@rule("learning-rate-too-low")
+def learning_rate_too_low(run: Run) -> Iterator[Sign]:
+    """Updates that were tiny at every step so far, and a loss that has hardly moved."""
+    ratios = update_ratios(run, 0.75)
+    rows = np.isfinite(ratios) & (run.steps >= 1)
+    if rows.sum() < 5 or run.step < FEWEST_LOSSES or _rate_rises(run):
+        return
+    largest = float(ratios[rows].max())
+    _, first, last = progress(run)
+    if largest < SMALL_UPDATE and first - last < SLOW_PROGRESS * abs(first):
+        evidence = (
+            f"no update changed more than a quarter of the matrices by over {largest:.1e} of themselves "
+            f"({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
+            f"{run.step + 1:,} steps"
+        )
+        factor = float(UPDATE_GUIDE) / largest
+        numbers = {"ratio": largest, "factor": factor, "learning_rate": _last_rate(run)}
+        yield Sign(evidence, step=int(run.steps[rows][0]), numbers=numbers, remedy=_rate_remedy(run, factor))
+
+
+@rule("update-too-small")
+def update_too_small(run: Run) -> Iterator[Sign]:
+    """Single layers that hardly change beside the others."""
+    names = run.matrices
+    rows = run.steps >= 10
+    if rows.sum() < 5 or len(names) < 3:
+        return
+    ratios = run.values("update", "ratio", names)[rows][-5:]
+    usual = np.nanmedian(np.where(ratios > 0, ratios, np.nan), axis=1) if (ratios > 0).any() else np.full(5, np.nan)
+    is_small = ((ratios > 0) & (ratios < 1e-3 * usual[:, None]) & (ratios < SMALL_UPDATE)).all(0)
+    there = np.flatnonzero(is_small)
+    if there.size:
+        name = names[int(there[0])]
+        evidence = (
+            f"updates change {name} by {ratios[-1, there[0]]:.1e} of itself, a thousandth of what is usual "
+            f"in this model ({usual[-1]:.1e})"
+        )
+        yield Sign(evidence, name, int(run.steps[rows][-5]), places=tuple(names[i] for i in there))
+
+
+@rule("clipping-always-on")
+def clipping_always_on(run: Run) -> Iterator[Sign]:
+    """Most updates used a gradient that had been clipped."""
+    before, used = run.scalar("gradient_norm"), run.scalar("gradient_norm_used")
+    known = np.isfinite(before) & np.isfinite(used) & (before > 0) & (run.steps >= 10)
+    if known.sum() < 8:
+        return
+    clipped = used[known] < CLIPPED_BELOW * before[known]
+    if clipped.mean() > CLIPPED_SHARE:
+        factor = float(np.median(used[known][clipped] / before[known][clipped]))
+        evidence = (
+            f"{clipped.mean():.0%} of the observed gradients were clipped, to {factor:.0%} of their norm at the median"
+        )
+        yield Sign(
+            evidence,
+            step=int(run.steps[known][0]),
+            numbers={"share": float(clipped.mean()), "factor": factor, "norm": float(np.median(before[known]))},
+        )
+
+
+@rule("schedule-ended-early")
+def schedule_ended_early(run: Run) -> Iterator[Sign]:
+    """A learning rate that has been next to nothing for a good part of the training."""
+    rates = run.learning_rate()
+    if run.rows < 5 or not (rates > 0).any() or np.isnan(rates[-1]):
+        return
+    highest = int(np.nanargmax(rates))
+    ended = np.flatnonzero((rates <= RATE_ENDED * rates[highest]) & (np.arange(run.rows) > highest))
+    steps, _ = run.losses
+    now = max(int(steps[-1]) if steps.size else 0, run.step)
+    if not ended.size or rates[-1] > RATE_ENDED * rates[highest]:
+        return
+    first = int(run.steps[ended[0]])
+    if now - first >= max(IDLE_SHARE * (now + 1), 20):
+        evidence = (
+            f"the learning rate was {rates[highest]:.2g} and is {rates[-1]:.2g} since step {first:,}, for "
+            f"{now - first:,} of {now + 1:,} steps"
+        )
+        yield Sign(
+            evidence, step=first, numbers={"highest": float(rates[highest]), "now": float(rates[-1]), "steps": first}
+        )
+
+
+@rule("excessive-weight-decay")
+def excessive_weight_decay(run: Run) -> Iterator[Sign]:
+    """Decay that is the larger part of most updates, and weights that shrink by it."""
+    decay = run.values("group", "weight_decay")
+    rows = run.steps >= 5
+    if rows.sum() < 5 or not (decay > 0).any():
+        return
+    names = run.matrices
+    norms = run.values("weight", "norm", names)[rows]
+    groups = run.names("group")
+    place = [
+        groups.index(str(run.parameters[name].get("group"))) if run.parameters[name].get("group") in groups else 0
+        for name in names
+    ]
+    decays, rates = decay[rows][:, place], run.values("group", "learning_rate")[rows][:, place]
+    if "AdamW" in str(run.about.get("optimizer")):
+        share = rates * decays * norms / run.values("update", "norm", names)[rows]
+    else:
+        share = decays * norms / run.values("gradient", "norm", names)[rows]
+    left = norms[-1] / run.values("weight", "norm", names)[0]
+    if not np.isfinite(share[-5:]).any() or not np.isfinite(left).any():
+        return
+    typical, shrunk = float(np.nanmedian(share[-5:])), float(np.nanmedian(left))
+    if typical > DECAY_SHARE and shrunk < SHRUNK:
+        evidence = (
+            f"decay is {min(typical, 1):.0%} of the updates at the median (limit {DECAY_SHARE:.0%}), and "
+            f"the weights' norms are {shrunk:.0%} of the first"
+        )
+        if typical > 1:
+            evidence = (
+                f"decay pulls {typical:.1f} times as hard as the loss at the median (limit "
+                f"{DECAY_SHARE:g}), and the weights' norms are {shrunk:.0%} of the first"
+            )
+        yield Sign(
+            evidence,
+            step=int(run.steps[rows][-5]),
+            numbers={"share": typical, "weight_decay": float(np.nanmax(decay)), "left": shrunk},
+        )
+
+
+@rule("weight-blow-up")
+def weight_blow_up(run: Run) -> Iterator[Sign]:
+    """Weights that have grown to many times their first norm and go on growing."""
+    names = run.matrices
+    if run.rows < 6 or not names:
+        return
+    norms = run.values("weight", "norm", names)
+    whole = np.sqrt(np.nansum(norms**2, axis=1))
+    if (
+        whole[0] > 0
+        and np.isfinite(whole[-1])
+        and whole[-1] > WEIGHT_GROWTH * whole[0]
+        and (np.diff(whole[-3:]) > 0).all()
+    ):
+        evidence = (
+            f"the matrices' norm is {whole[-1]:.3g}, {whole[-1] / whole[0]:.0f} times the first, and grows "
+            f"(limit {WEIGHT_GROWTH:.0f})"
+        )
+        yield Sign(evidence, step=int(run.steps[-3]), numbers={"growth": float(whole[-1] / whole[0])})
+
+
+def _rate_rises(run: Run) -> bool:
+    """Whether the rate is still on its way up, as in a warm-up."""
+    rates = run.learning_rate()
+    return bool(run.rows > 2 and rates[-1] > 1.01 * rates[-3])
+
+
+def _last_rate(run: Run) -> float:
+    rates = run.learning_rate()
+    return float(rates[-1]) if run.rows else float("nan")
+
+
+def _rate_remedy(run: Run, factor: float) -> str:
+    rate = _last_rate(run)
+    if not rate > 0:
+        return f"Multiply the learning rate by about {factor:.2g}."
+    return (
+        f"Use a learning rate of about {rate * factor:.1g} in place of {rate:.2g}: that brings the update "
+        f"ratio to about {UPDATE_GUIDE:g}."
+    )
+
+
+RULES = (
+    learning_rate_too_high,
+    learning_rate_too_low,
+    schedule_ended_early,
+    excessive_weight_decay,
+    weight_blow_up,
+    update_too_large,
+    update_too_small,
+    clipping_always_on,
+)
