@@ -208,7 +208,7 @@ class Training:
         self.optimizer.step()
         self._loss_sum += loss.detach()
         self._steps_summed += 1
-        return loss.detach()
+        return loss
 
     def _evaluate(self, observers: Sequence[Observer], learning_rate: float) -> None:
         train_loss = float(self._loss_sum) / self._steps_summed

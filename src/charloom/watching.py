@@ -6,19 +6,41 @@ The only file that imports telltales.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import telltales
-from charloom.errors import ConfigError
+from charloom.errors import ConfigError, RunError
 from charloom.observer import Measurement, Observer, Outcome, Step
 from charloom.runs import Run
+from telltales.report.findings import findings_text
 
 if TYPE_CHECKING:
     from charloom.training import Training
 
 PRESETS = tuple(telltales.PRESETS)
+Prescription = telltales.Prescription
+"""A change that a finding calls for: its ``rule``, ``kind``, ``text`` and ``values``."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found in a watched run."""
+
+    text: str
+    """For a terminal; several lines."""
+    findings: list[dict[str, Any]]
+    """As plain data, the worst first."""
+    prescriptions: list[Prescription]
+    """Of the findings that call for a change which can be said exactly; what follows from them counts, too."""
+
+    @property
+    def there(self) -> list[str]:
+        """The ids of the warnings and errors that are not gone."""
+        worse = [one for one in self.findings if one["severity"] != "note" and one["resolved"] is None]
+        return [one["rule"] for one in worse]
 
 
 class Watching(Observer):
@@ -69,6 +91,18 @@ class Watching(Observer):
                 self._watch.report(report_path(self._run), title=f"{self._run.name} ({self._run.model.model})")
             except telltales.RecordError as error:
                 warnings.warn(f"there is no report: {error}", stacklevel=2)
+
+
+def diagnose(run: Run, width: int = 100) -> Diagnosis:
+    """What a watched run's record shows. Raises `RunError` if it was not watched, or its record can't be read."""
+    try:
+        record = telltales.read_record(record_path(run))
+    except telltales.RecordError as error:
+        raise RunError(f"there is no record to judge: {error}", where=str(run.folder)) from error
+    findings = telltales.judge(record)
+    there = [one for root in findings for one in root.every() if one.resolved is None and one.severity != "note"]
+    prescribed = [made for one in there if (made := telltales.prescribe(one)) is not None]
+    return Diagnosis(findings_text(findings, record, None, width), [one.as_json() for one in findings], prescribed)
 
 
 def record_path(run: Run) -> Path:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from telltales.finding import Finding
+    from telltales.prescribing import Prescription, prescribe
     from telltales.record import Limits, Record
     from telltales.record_file import read_record
     from telltales.schedule import PRESETS, Preset, Schedule
@@ -44,6 +45,7 @@ _HOMES = {
         "UsageError",
     ),
     "telltales.finding": ("Finding",),
+    "telltales.prescribing": ("Prescription", "prescribe"),
     "telltales.record": ("Limits", "Record"),
     "telltales.record_file": ("read_record",),
     "telltales.schedule": ("PRESETS", "Preset", "Schedule"),
@@ -58,6 +60,7 @@ __all__ = [
     "Finding",
     "FindingError",
     "Limits",
+    "Prescription",
     "Preset",
     "ProbeError",
     "Record",
@@ -71,6 +74,7 @@ __all__ = [
     "UsageError",
     "Watch",
     "judge",
+    "prescribe",
     "read_record",
     "rule",
     "watch",

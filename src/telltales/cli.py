@@ -1,4 +1,4 @@
-"""The command `telltales`: shows, compares and draws the records that trainings leave. Needs no torch.
+"""The command `telltales`: shows, judges, compares and draws the records that trainings leave. Needs no torch.
 
 What takes long to import is imported where it is used, so that ``--help`` and ``--version`` answer at once.
 """
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RECORD_NAME = "record.jsonl"
 RECORD_HELP = f"a .jsonl file that a watched training wrote, or a folder that holds one {RECORD_NAME}"
+VERDICT_STATUS = {None: 0, "note": 0, "warning": 3, "error": 4}
+"""The exit status of `judge` by the worst finding that is still there."""
 INTERRUPTED = 130
 """The exit status that shells give for Ctrl-C."""
 
@@ -30,13 +32,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with ``arguments``, or those of the process; its exit status.
 
-    0 for success, 1 for what failed, 2 for misuse; where argparse finds the misuse it raises `SystemExit`. Results go
-    to standard output, messages to standard error.
+    0 for success, 1 for what failed, 2 for misuse, 3 and 4 for warnings and errors that `judge` finds; where argparse
+    finds the misuse it raises `SystemExit`. Results go to standard output, messages to standard error.
     """
     options = _parser().parse_args(arguments)
-    run: Callable[[argparse.Namespace], None] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        run(options)
+        return run(options) or 0
     except TelltalesError as error:
         _complain(error)
         return error.exit_status
@@ -64,6 +66,39 @@ def show(options: argparse.Namespace) -> None:
         from telltales.report.terminal import summary_text
 
         _print(summary_text(record, _width()))
+
+
+def judge(options: argparse.Namespace) -> int:
+    """Print what is wrong with trainings; the exit status says how bad the worst is."""
+    from telltales.catalogue import CATALOGUE
+    from telltales.finding import worst
+    from telltales.verdicts import judge as findings_of
+
+    for entry in options.mute:
+        if entry.partition("@")[0] not in CATALOGUE:
+            raise UsageError(f"no rule is called {entry.partition('@')[0]!r}", remedy="docs/rules lists them.")
+    records = read_records(options.records)
+    found = {label: findings_of(record, mute=options.mute) for label, record in records.items()}
+    if options.sarif is not None:
+        from telltales.verdicts.sarif import sarif
+
+        paths = [str(find_record(Path(argument))) for argument in options.records]
+        log = sarif(dict(zip(paths, found.values(), strict=True)), __version__)
+        Path(options.sarif).write_text(json.dumps(log, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        _say(f"Wrote {options.sarif}")
+    if options.json:
+        _print_json({label: [finding.as_json() for finding in findings] for label, findings in found.items()})
+    else:
+        from telltales.report.findings import findings_text
+
+        several = len(found) > 1
+        _print(
+            "\n".join(
+                findings_text(findings, records[label], label if several else None, _width())
+                for label, findings in found.items()
+            )
+        )
+    return VERDICT_STATUS[worst(finding for findings in found.values() for finding in findings)]
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -147,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         "telltales",
-        description="Shows, compares and draws the records that watched trainings leave.",
+        description="Shows, judges, compares and draws the records that watched trainings leave.",
         epilog="example:\n  telltales show run.jsonl",
         formatter_class=raw,
         allow_abbrev=False,
@@ -155,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"telltales {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Callable[[argparse.Namespace], None], what: str, example: str) -> argparse.ArgumentParser:
+    def command(run: Callable[[argparse.Namespace], int | None], what: str, example: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(
             run.__name__,
             help=what,
@@ -170,6 +205,17 @@ def _parser() -> argparse.ArgumentParser:
     one = command(show, "print what a training did: its loss, its gradients, its layers", "runs/first")
     one.add_argument("record", metavar="RECORD", help=RECORD_HELP)
     one.add_argument("--json", action="store_true", help="print JSON, with all layers")
+    judged = command(judge, "say what is wrong with trainings: exit status 3 for warnings, 4 for errors", "runs/first")
+    judged.add_argument("records", metavar="RECORD", nargs="+", help=RECORD_HELP)
+    judged.add_argument("--json", action="store_true", help="print JSON, with all numbers")
+    judged.add_argument("--sarif", metavar="OUT", help="write SARIF 2.1.0, for code hosts, to this file as well")
+    judged.add_argument(
+        "--mute",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="leave a rule out, as dead-relu or dead-relu@encoder.*",
+    )
     several = command(compare, "print what differs between trainings", "runs/first runs/second --html compared.html")
     several.add_argument("records", metavar="RECORD", nargs="+", help=RECORD_HELP)
     several.add_argument("--json", action="store_true", help="print JSON, with all that differs")

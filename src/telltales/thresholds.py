@@ -18,6 +18,25 @@ class Threshold(float):
 
 
 # Before training
+FEW_CLASSES_SLACK = Threshold(
+    0.25, "Proposal: nats; logits of a default layer cost 0.1 with two classes, by chance more."
+)
+ROW_SUM = Threshold(1e-4, "Proposal: a softmax in float32 sums to 1 within 1e-6.")
+EQUAL_ROWS = Threshold(1e-5, "Proposal: share of the largest number that rounding explains in float32.")
+ZERO_UP_TO_ROUNDING = Threshold(1e-4, "FAULTS row 10, proposal: a bias's gradient beside its weights'.")
+DEPENDS = Threshold(1e-4, "FAULTS row 4: 0; other kernels for other values round to 1e-6 of the outputs' std.")
+NEXT_TOKEN = Threshold(0.95, "Proposal: share of the targets that are the next input; ends of documents are not.")
+INPUT_SCALE = Threshold(10, "FAULTS row 14, proposal: the input's std, and its mean in units of it.")
+SMALL_INPUT = Threshold(0.01, "FAULTS row 14, proposal: the input's std.")
+CONSTANT_FEATURE = Threshold(1e-5, "FAULTS row 14: a feature's std.")
+FEWEST_ROWS = Threshold(16, "Proposal: rows before a feature is called constant.")
+MOST_FEATURES = Threshold(10_000, "Proposal: more are a bag of words, in which most are zero.")
+DENSE_FEATURES = Threshold(0.95, "Proposal: share of numbers that are not zero, for a column of zeros to stand out.")
+MEMORISED = Threshold(0.1, "FAULTS row 2: share of the first loss, both without the batch's own floor.")
+STILL_FALLING = Threshold(0.05, "Proposal: share that a loss falls by in the last quarter of the steps.")
+HALFWAY = Threshold(0.5, "Proposal: share of the first loss below which one that still falls will get there.")
+MOVED_AT_ALL = Threshold(1e-3, "Proposal: share of the first loss, for losses whose lowest value is not known.")
+GRADIENT_ERROR = Threshold(1e-2, "FAULTS row 17: relative error in float64.")
 
 
 # While training: structure
@@ -83,6 +102,7 @@ ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C."
 
 # At evaluation
 OVERFIT_RISE = Threshold(0.05, "Bench: the last dev loss above the lowest.")
+FALLEN = Threshold(0.01, "Bench: share by which the training loss fell meanwhile.")
 OVERFIT_GAP = Threshold(0.1, "FAULTS row 42: (dev - train) / train.")
 TOO_GOOD = Threshold(0.1, "Proposal: the dev loss below the training loss.")
 GAP_AT_ONCE = Threshold(1.5, "FAULTS row 44: evaluation loss against the training loss on the same data.")

@@ -254,12 +254,14 @@ class Watch:
         """Write what was seen so far as one HTML file. Raises `RecordError` if it can't be written."""
         from telltales.report.html import write_report
 
-        write_report(path, {Path(path).stem: self.record}, title)
+        label = Path(path).stem
+        write_report(path, {label: self.record}, title, {label: self.findings()})
 
     def __str__(self) -> str:
+        from telltales.report.findings import findings_text
         from telltales.report.terminal import summary_text
 
-        return summary_text(self.record)
+        return f"{summary_text(self.record)}\n{findings_text(self.findings(), self.record)}"
 
     def _repr_html_(self) -> str:
         from telltales.report.notebook import figure_html

@@ -390,3 +390,36 @@ def test_quickstart_is_the_whole_job(
         "report.html",
     ):
         assert expected in output
+
+
+def test_heal_trains_again_with_what_the_findings_call_for(invoke: Invoke, folder: Path) -> None:
+    sick = ["--data", "names.txt", "--model", "mlp", "--hidden", "64", "--init", "normal", "--output-scale", "1"]
+    sick += ["--optimizer", "sgd", "--learning-rate", "0.1", "--weight-decay", "0", "--steps", "200", "--heal"]
+    status, output, _ = invoke("train", "ill", *sick, "--json")
+    assert status == 0
+    report = json.loads(output)
+    assert fields(report) == {"before", "changes", "after"}
+    assert {(change["setting"], change["after"]) for change in report["changes"]} >= {("init", "kaiming")}
+    assert {change["rule"] for change in report["changes"]} == {"poor-init", "initial-loss"}
+    assert "poor-init" in report["before"]["findings"]
+    assert "poor-init" not in report["after"]["findings"]
+    assert report["after"]["dev"]["loss"]["nats"] < report["before"]["dev"]["loss"]["nats"] - 0.3
+    assert Run.open("ill-healed", folder / "runs").model.init == "kaiming"
+    status, output, _ = invoke("train", "ill2", *sick)
+    assert "What was changed" in output
+    assert "Before and after" in output
+
+
+def test_heal_leaves_a_healthy_training_alone(invoke: Invoke, folder: Path) -> None:
+    status, output, _ = invoke("train", "well", *MLP, "--data", "names.txt", "--heal", "--json")
+    assert status == 0
+    report = json.loads(output)
+    assert report["after"] is None
+    assert not (folder / "runs/well-healed").exists()
+
+
+@pytest.mark.parametrize("more", [["--model", "ngram:3"], [*MLP, "--watch", "off"]])
+def test_heal_is_refused_where_nothing_is_watched(invoke: Invoke, more: list[str]) -> None:
+    status, _, message = invoke("train", "--data", "names.txt", *more, "--heal")
+    assert status == 2
+    assert "--heal needs a watched training" in message

@@ -226,3 +226,55 @@ def test_a_page_is_drawn_without_torch(folder: Path) -> None:
     code = "import sys; from telltales.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     arguments = ["report", "alone.jsonl", "--html", "out.html"]
     assert subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False).returncode == 0
+
+
+def sick(path: Path) -> None:
+    """A record of a training without zero_grad: an error, and what follows from it."""
+    import nets
+    import torch
+
+    torch.manual_seed(0)
+    model = nets.deep_mlp()
+    optimizer = nets.adam(model)
+    with telltales.watch(model, optimizer, path=path) as watch:
+        for x, y in nets.batches(60):
+            loss = nets.loss_of(model(x), y)
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+
+
+def test_judge_says_what_is_wrong_by_its_exit_status(invoke: Invoke, folder: Path) -> None:
+    sick(folder / "sick.jsonl")
+    status, output, _ = invoke("judge", "sick.jsonl")
+    assert status == 4
+    assert output.startswith("1 error in 15 observed of 60 steps\n\nerror: missing-zero-grad, since step 1\n")
+    assert "  more: docs/rules/missing-zero-grad.md\n" in output
+    status, output, _ = invoke("judge", "runs/first")
+    assert status == 0
+    assert output.startswith("nothing found in ")
+    status, output, _ = invoke("judge", "sick.jsonl", "runs/first", "--json")
+    assert status == 4
+    found = json.loads(output)
+    assert [finding["rule"] for finding in found["sick"]] == ["missing-zero-grad"]
+    assert not [finding for finding in found["first"] if finding["severity"] != "note"]
+
+
+def test_judge_mutes_and_refuses(invoke: Invoke, folder: Path) -> None:
+    sick(folder / "sick.jsonl")
+    _, output, _ = invoke("judge", "sick.jsonl", "--mute", "missing-zero-grad", "--mute", "diverging")
+    assert "missing-zero-grad" not in output
+    status, _, message = invoke("judge", "sick.jsonl", "--mute", "missing-zero-gard@*")
+    assert status == 2
+    assert "no rule is called 'missing-zero-gard'" in message
+
+
+def test_judge_writes_sarif(invoke: Invoke, folder: Path) -> None:
+    sick(folder / "sick.jsonl")
+    status, _, message = invoke("judge", "sick.jsonl", "--sarif", "found.sarif")
+    assert (status, message) == (4, "Wrote found.sarif\n")
+    (run,) = json.loads((folder / "found.sarif").read_text())["runs"]
+    result = run["results"][0]
+    assert (result["ruleId"], result["level"]) == ("missing-zero-grad", "error")
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "sick.jsonl"
+    assert {one["ruleId"] for one in run["results"]} == {rule["id"] for rule in run["tool"]["driver"]["rules"]}

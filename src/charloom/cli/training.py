@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,9 @@ def train(
     model: ModelFlags = None,
     training: TrainingFlags = None,
     watch: Watch | None = None,
+    heal: Annotated[
+        bool, Switch, Parameter(help="Then judge the training, change what is at fault, train again and compare.")
+    ] = False,
     resume: Annotated[bool, Switch, Parameter(help="Go on with the named or the latest run.")] = False,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
@@ -40,10 +44,12 @@ def train(
         charloom train shallow --data names.txt --model mlp --hidden 300 --steps 50000
         charloom train --model ngram:5
         charloom train --data names.txt --model deep-mlp --watch
+        charloom train --data names.txt --init normal --optimizer sgd --heal
         charloom train --resume shallow
 
     With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
-    targets, items; dev also for items seen and unseen in training), weights_sha256, reference.
+    targets, items; dev also for items seen and unseen in training), weights_sha256, reference. With --heal: before and
+    after (each as above, with findings) and changes (setting, before, after, rule).
     """
     from charloom.dataset import Dataset
     from charloom.fitting import create_run
@@ -60,12 +66,25 @@ def train(
         if name is not None and (Path(name).is_file() or Path(name).suffix in (".txt", ".csv", ".gz", ".xz")):
             raise ConfigError(f"{name!r} would only name the run", remedy=f"For the data, write --data {name}")
         model = model or ModelConfig()
+        if heal and (model.counted or watch == "off"):
+            raise ConfigError("--heal needs a watched training of a neural model", remedy="Leave one of them out.")
         if watch not in (None, "off") and model.counted:
             raise ConfigError(f"{model.model} is counted: nothing goes on inside", remedy="Leave --watch out.")
         dataset = Dataset.load(data or DataConfig())
         run = create_run(dataset, model, training, root=runs, name=name)
+    watch = watch or ("standard" if heal and not resume else None)
     result = fit_with_progress(run, dataset, resume=resume, watch=watch)
-    if json:
+    if heal:
+        from charloom.cli.healing import as_json, show_healing
+        from charloom.cli.healing import heal as heal_run
+
+        healing = heal_run(run, dataset, result, partial(fit_with_progress, watch=watch))
+        if json:
+            print_json(as_json(healing))
+        else:
+            _show_result(run, dataset, result)
+            show_healing(healing)
+    elif json:
         print_json(result)
     else:
         _show_result(run, dataset, result)

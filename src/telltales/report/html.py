@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import telltales
 from telltales.errors import RecordError
+from telltales.finding import Finding
 from telltales.record import Record
 from telltales.report.description import Figure
 from telltales.report.figures import figures
+from telltales.report.html_findings import findings_section
 from telltales.report.html_tables import facts, headline, layers_table, never_ran
 from telltales.report.marks import figure_svg
 from telltales.report.style import PAGE_STYLE, content_security_policy
@@ -24,10 +26,15 @@ OPEN = 2
 """How many of the subjects show their figures without being asked."""
 
 
-def html_report(records: Mapping[str, Record], title: str | None = None) -> str:
+Found = Mapping[str, Sequence[Finding]] | None
+
+
+def html_report(records: Mapping[str, Record], title: str | None = None, found: Found = None) -> str:
     """The report on one record, or on several side by side, as a whole HTML document.
 
-    ``records``: label → record. Raises `RecordError` if there is none.
+    ``records``: label → record. ``found``: label → findings; left out, the rules of telltales are asked.
+
+    Raises `RecordError` if there is no record.
     """
     if not records:
         raise RecordError("there is no record to report on", remedy="Give at least one.")
@@ -43,14 +50,18 @@ def html_report(records: Mapping[str, Record], title: str | None = None) -> str:
         element("title", None, title),
         element("style", None, raw(PAGE_STYLE)),
     )
-    body = element("body", {"class": "telltales"}, _header(records, title), element("main", None, *_sections(records)))
+    body = element(
+        "body", {"class": "telltales"}, _header(records, title), element("main", None, *_sections(records, found))
+    )
     return f"<!DOCTYPE html>\n{element('html', {'lang': 'en'}, head, body)}\n"
 
 
-def write_report(path: str | os.PathLike[str], records: Mapping[str, Record], title: str | None = None) -> None:
+def write_report(
+    path: str | os.PathLike[str], records: Mapping[str, Record], title: str | None = None, found: Found = None
+) -> None:
     """Write `html_report` to a file, all or nothing. Raises `RecordError` if it can't be written."""
     path = Path(path)
-    document = html_report(records, title).encode()
+    document = html_report(records, title, found).encode()
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         try:
@@ -76,7 +87,8 @@ def _header(records: Mapping[str, Record], title: str) -> Markup:
     return element("header", None, element("h1", None, title), element("p", {"class": "said"}, headline(records)))
 
 
-def _sections(records: Mapping[str, Record]) -> Iterable[Markup]:
+def _sections(records: Mapping[str, Record], found: Found) -> Iterable[Markup]:
+    yield from findings_section(records, found)
     yield element(
         "section",
         None,

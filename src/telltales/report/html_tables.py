@@ -14,7 +14,7 @@ from telltales.report.layers import LayerRow, layers, observed_at
 from telltales.report.lines import thinned
 from telltales.report.plain import duration, precise
 from telltales.report.scales import range_of
-from telltales.report.summary import Overview, overview
+from telltales.report.summary import FOR_VERDICTS, Overview, overview
 from telltales.report.svg import Markup, element, polyline
 from telltales.report.words import counted, number, share, shorten
 
@@ -91,7 +91,7 @@ def _about(record: Record) -> dict[str, str]:
     return {
         shorten(name, 150): shorten(_plain(value), LONGEST_FACT)
         for name, value in record.about.items()
-        if name != "unfired"
+        if name not in FOR_VERDICTS
     }
 
 

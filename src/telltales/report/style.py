@@ -143,6 +143,14 @@ body.telltales{margin:0;background:var(--page)}
 .telltales .facts{width:auto}
 .telltales .facts th{color:var(--muted);font-weight:400;padding-right:24px}
 .telltales .facts thead th{color:var(--ink);font-weight:600}
+.telltales .findings .said{margin:4px 0}
+.telltales .finding{border-left:4px solid var(--muted)}
+.telltales .finding.error{border-left-color:var(--alarm)}
+.telltales .finding.warning{border-left-color:var(--c1)}
+.telltales .finding.gone{opacity:.7}
+.telltales .finding details{margin:8px 0 0;font-size:12.5px}
+.telltales .finding summary{border:0;margin:0;padding:2px 0}
+.telltales .finding ul{margin:4px 0;padding-left:20px}
 .telltales .never{columns:3 220px;margin:8px 0 0;padding-left:18px;font-size:12.5px}
 .telltales .names{overflow-wrap:anywhere}
 @media (max-width:860px){.telltales .grid2{grid-template-columns:minmax(0,1fr)}}

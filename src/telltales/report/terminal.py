@@ -20,6 +20,7 @@ from telltales.report.layers import LayerRow, layers, observed_at, telling
 from telltales.report.plain import aligned, columns, cut, duration, loss_words, wrapped
 from telltales.report.sparkline import for_encoding, sparkline
 from telltales.report.summary import (
+    FOR_VERDICTS,
     UPDATE_RATIO_GUIDE,
     NonFinite,
     Overview,
@@ -213,7 +214,7 @@ def _head(record: Record, seen: Overview, width: int) -> list[str]:
 
 def _described(seen: Overview) -> list[tuple[str, Any]]:
     """What the record says of itself, but for what stands elsewhere."""
-    elsewhere = ("model", "parameters", "first_step", "window", "unfired")
+    elsewhere = ("model", "parameters", "first_step", "window", *FOR_VERDICTS)
     plain = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in seen.about.items()}
     return [(k, v) for k, v in plain.items() if k not in elsewhere and v not in (None, "") and not isinstance(v, dict)]
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from telltales.observation import Evaluation
 from telltales.thresholds import (
+    FALLEN,
     GAP_AT_ONCE,
     OVERFIT_GAP,
     OVERFIT_RISE,
@@ -42,11 +43,16 @@ def overfitting(run: Run) -> Iterator[Sign]:
         return
     losses = np.array([e.loss for e in evaluations])
     best = int(np.argmin(losses))
-    if len(losses) - 1 - best < 2 or not losses[best] > 0:
+    after = losses[best + 1 :]
+    if len(after) < max(3, len(losses) // 5) or not losses[best] > 0:
         return
     train_then, train_now = _training_loss(run, evaluations[best].step), _training_loss(run, evaluations[-1].step)
-    has_risen = losses[-1] > (1 + OVERFIT_RISE) * losses[best] and (losses[best + 1 :] > losses[best]).all()
-    if has_risen and train_now < train_then and losses[-1] > (1 + OVERFIT_GAP) * train_now:
+    is_higher = (
+        losses[-1] > (1 + OVERFIT_RISE) * losses[best] and (after[-3:] > (1 + OVERFIT_RISE / 2) * losses[best]).all()
+    )
+    # One that jumps up and down has not risen.
+    has_risen = is_higher and float(np.abs(np.diff(after)).sum()) < 2 * float(after[-1] - losses[best])
+    if has_risen and train_now < (1 - FALLEN) * train_then and losses[-1] > (1 + OVERFIT_GAP) * train_now:
         step = evaluations[best].step
         evidence = (
             f"the {evaluations[0].split} loss rose from {losses[best]:.3g} after {step:,} steps to "

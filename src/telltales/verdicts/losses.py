@@ -41,10 +41,11 @@ def progress(run: Run) -> tuple[bool | None, float, float]:
     gone = float(first.mean() - last.mean())
     if finite.size < losses.size:
         return False, float(first.mean()), math.inf
-    if gone > max(T_VALUE * error, NOT_FALLING * abs(float(first.mean()))):
-        return True, float(first.mean()), float(last.mean())
-    enough = finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error
-    return (False if enough else None), float(first.mean()), float(last.mean())
+    least = NOT_FALLING * abs(float(first.mean()))
+    has_fallen = True if gone > max(T_VALUE * error, least) else None
+    if gone < least and (finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error):
+        has_fallen = False
+    return has_fallen, float(first.mean()), float(last.mean())
 
 
 def label_entropy(run: Run) -> float:
@@ -80,7 +81,8 @@ def initial_loss(run: Run) -> Iterator[Sign]:
 @rule("loss-not-falling")
 def loss_not_falling(run: Run) -> Iterator[Sign]:
     """A supervised loss that is where it was at first."""
-    if not run.is_supervised or run.losses[1].size < 2 * FEWEST_LOSSES:
+    losses = run.losses[1]
+    if not run.is_supervised or losses.size < LONG_ENOUGH / 2 or _still_falls(losses):
         return
     fell, first, last = progress(run)
     if fell is False:
@@ -182,7 +184,8 @@ def label_noise(run: Run) -> Iterator[Sign]:
     best_dev = min(dev, default=math.nan)
     limit = (1 - LABEL_ENTROPY) * entropy
     is_stuck = limit < now < 1.15 * entropy
-    if is_stuck and not best_dev < limit and not _still_falls(losses):
+    is_certain = len(dev) >= 3 or losses.size >= 5 * LONG_ENOUGH
+    if is_stuck and is_certain and not best_dev < limit and not _still_falls(losses):
         evidence = (
             f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "
             f"without the input reaches, is {entropy:.3g}"

@@ -108,7 +108,7 @@ def test_every_colour_and_class_that_is_used_is_in_the_style_sheet() -> None:
 def test_the_page_has_headings_and_headed_tables() -> None:
     root = ET.fromstring(html_report({"net": mlp(steps=20)}, title="A title"))
     assert [node.text for node in root.iter("h1")] == ["A title"]
-    assert [node.text for node in root.iter("h2")][:3] == ["Overview", "Loss and updates", "Activations"]
+    assert [node.text for node in root.iter("h2")][:3] == ["Findings", "Overview", "Loss and updates"]
     assert [node.get("open") for node in root.iter("details")] == ["", "", None, None]
     for table in root.iter("table"):
         assert table.find("caption") is not None
