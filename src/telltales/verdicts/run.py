@@ -54,13 +54,13 @@ class Run:
         found: dict[str, Any] = self.record.about.get("loss") or {}
         return found
 
-    @property
+    @cached_property
     def modules(self) -> dict[str, dict[str, Any]]:
-        return self.record.modules
+        return _well_formed(self.record.modules)
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        return self.record.parameters
+        return _well_formed(self.record.parameters)
 
     def scalar(self, name: str) -> NDArray[np.float64]:
         return self.record.scalar(name)[: self.rows]
@@ -135,3 +135,16 @@ class Run:
         """(rows,), the largest of all groups."""
         rates = self.values("group", "learning_rate")
         return np.asarray(np.fmax.reduce(rates, axis=1, initial=np.nan))
+
+
+def _well_formed(described: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """With shapes that are lists of whole numbers, and modules that are names: a file may hold anything."""
+    return {
+        name: {**facts, "shape": _shape(facts.get("shape")), "module": str(facts.get("module", ""))}
+        for name, facts in described.items()
+    }
+
+
+def _shape(value: Any) -> list[int]:
+    is_shape = isinstance(value, list | tuple) and all(isinstance(size, int) for size in value)
+    return list(value) if is_shape else []
