@@ -9,8 +9,9 @@ import torch
 
 import telltales
 from faultbench.listening import Named, Training
+from telltales.checks import preflight
 from telltales.finding import BEFORE_TRAINING, Finding
-from telltales.preflight import preflight
+from telltales.verdicts.grouping import grouped
 
 
 class Telltales:
@@ -52,13 +53,11 @@ class Telltales:
             self._live = self._watch.findings()
 
     def named(self) -> list[Named]:
-        """Preflight's findings first: they are there before the first step."""
-        every = [one for root in (*self._before, *self._live) for one in root.every()]
-        # The roots of both come before what follows from them.
-        roots = [*self._before, *self._live]
-        ordered = [*roots, *(one for one in every if one not in roots)]
-        worse = [one for one in ordered if one.severity != "note"]
+        """The roots first, then what follows from them; of preflight and the watch together."""
+        roots = grouped((*self._before, *self._live))
+        ordered = [*roots, *(one for root in roots for one in root.symptoms)]
         return [
-            Named(one.rule, one.found if one.step != BEFORE_TRAINING else BEFORE_TRAINING, one.evidence)
-            for one in worse
+            Named(one.rule, BEFORE_TRAINING if one.step == BEFORE_TRAINING else one.found, one.evidence)
+            for one in ordered
+            if one.severity != "note"
         ]

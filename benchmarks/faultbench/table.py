@@ -1,4 +1,4 @@
-"""From the results to the figures: what was flagged, what was named rightly and first, and what was cried for nothing."""
+"""From the results to the figures: what was flagged, what was named rightly and first, which alarms were false."""
 
 from __future__ import annotations
 

@@ -74,6 +74,12 @@ def _has_one_loss(training: Training) -> bool:
     return training.loss_fn is not None
 
 
+def _can_freeze(training: Training) -> bool:
+    """Not where the first layer is the last, too, or frozen already."""
+    is_tied = hasattr(training.model, "embedding") and hasattr(training.model, "blocks")
+    return _has_one_loss(training) and not is_tied and "peft" not in type(training.model).__module__
+
+
 VARIANTS = (
     Variant("plain", lambda t: True, lambda t: None),
     Variant("half the rate", lambda t: True, _rate(0.5)),
@@ -84,6 +90,6 @@ VARIANTS = (
     Variant("cyclic rate", lambda t: _has_one_loss(t) and t.scheduler is None, _cyclic),
     Variant("twice the batch", _has_one_loss, _twice_the_batch),
     Variant("label smoothing", lambda t: t.loss_fn is cross_entropy, _smoothed),
-    Variant("first layer frozen", lambda t: _has_one_loss(t) and "peft" not in type(t.model).__module__, _frozen_first),
+    Variant("first layer frozen", _can_freeze, _frozen_first),
     Variant("weight decay", lambda t: "AdamW" not in type(t.optimizer).__name__, _decayed),
 )

@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from telltales.checks import Preflight, preflight
     from telltales.errors import (
         FindingError,
         ProbeError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "telltales.checks": ("Preflight", "preflight"),
     "telltales.errors": (
         "FindingError",
         "ProbeError",
@@ -60,6 +62,7 @@ __all__ = [
     "Finding",
     "FindingError",
     "Limits",
+    "Preflight",
     "Prescription",
     "Preset",
     "ProbeError",
@@ -74,6 +77,7 @@ __all__ = [
     "UsageError",
     "Watch",
     "judge",
+    "preflight",
     "prescribe",
     "read_record",
     "rule",

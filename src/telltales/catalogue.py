@@ -18,37 +18,7 @@ class Entry:
     severity: Severity
     why: str
     remedy: str
-    causes: tuple[str, ...] = ()
-    """The rules whose finding explains this one, so that it is listed under theirs; the likeliest first."""
 
-
-_STRUCTURE = (
-    "optimizer-mismatch",
-    "unregistered-parameter",
-    "no-gradient",
-    "frozen-parameter",
-    "symmetric-init",
-    "double-softmax",
-    "missing-log-softmax",
-    "shape-layout",
-    "loss-reduction",
-    "batch-mixing",
-    "missing-zero-grad",
-    "train-eval-mode",
-)
-_SIZES = ("unnormalised-input", "constant-input", "poor-init", "loss-reduction", "initial-loss")
-_RATES = ("learning-rate-too-high", "learning-rate-too-low", "schedule-ended-early", "excessive-weight-decay")
-_SIGNAL = ("dead-relu", "saturated", "vanishing-gradient", "activation-collapse", "exploding-gradient")
-_BLOW_UPS = (
-    "missing-zero-grad",
-    "loss-reduction",
-    "learning-rate-too-high",
-    "unnormalised-input",
-    "poor-init",
-    "low-adam-epsilon",
-    "exploding-gradient",
-    "weight-blow-up",
-)
 
 _ENTRIES = (
     # Before training, though most are seen while training, too.
@@ -59,7 +29,6 @@ _ENTRIES = (
         "A net that knows nothing should guess evenly, at a loss of ln C for C classes. A higher loss means that it is "
         "confidently wrong: the first steps only unlearn that.",
         "Make the output layer's first weights smaller (times 0.1, bias 0), and check the labels and the loss.",
-        ("double-softmax", "missing-log-softmax", "loss-reduction", "shape-layout", "unnormalised-input", "poor-init"),
     ),
     Entry(
         "cannot-overfit-batch",
@@ -68,7 +37,6 @@ _ENTRIES = (
         "A model that can't learn a few examples by heart can't learn the data: something between the input and the "
         "update does not work.",
         "Look at the other findings first; then at the labels, the loss and the learning rate, on this one batch.",
-        (*_STRUCTURE, *_SIZES, "input-ignored", "learning-rate-too-high", "learning-rate-too-low", "dead-relu"),
     ),
     Entry(
         "input-ignored",
@@ -76,7 +44,6 @@ _ENTRIES = (
         "error",
         "With the input blanked the model fits as well, so it learns the labels' shares and nothing of the input.",
         "Follow the input through the model: a detached, overwritten or multiplied-by-zero tensor, or a dead layer.",
-        ("symmetric-init", "dead-relu", "activation-collapse", "no-gradient", "constant-input"),
     ),
     Entry(
         "batch-mixing",
@@ -101,7 +68,6 @@ _ENTRIES = (
         "It gets gradients and never changes: part of the model stays as it was at first.",
         "Pass model.parameters() to the optimizer after the model is complete, or add a parameter group; keep modules "
         "in nn.ModuleList or nn.ModuleDict, not in a plain list.",
-        ("optimizer-mismatch",),
     ),
     Entry(
         "no-gradient",
@@ -110,7 +76,6 @@ _ENTRIES = (
         "The loss does not reach it, so it can't learn: the graph is cut between them.",
         "Look for .detach(), .data, torch.no_grad(), .item(), argmax or numpy between this layer and the loss; if it "
         "is frozen on purpose, set requires_grad to False.",
-        ("dead-relu", "symmetric-init", "unregistered-parameter"),
     ),
     Entry(
         "symmetric-init",
@@ -127,7 +92,6 @@ _ENTRIES = (
         "layer: deep layers saturate or see nothing.",
         "Draw the weights with a standard deviation of gain/sqrt(fan-in), with the gain of the activation that "
         "follows, or put a norm between the layers.",
-        ("unnormalised-input", "symmetric-init"),
     ),
     Entry(
         "bias-before-norm",
@@ -233,7 +197,6 @@ _ENTRIES = (
         "It spreads to every parameter with the next update and never goes away.",
         "Start again from before this step. Look at the named place: a division or log of zero, an overflow, a batch "
         "with bad values; lower the learning rate or clip if the loss grew before.",
-        ("half-overflow", "diverging", "gradient-spike", *_BLOW_UPS),
     ),
     Entry(
         "half-overflow",
@@ -241,7 +204,6 @@ _ENTRIES = (
         "warning",
         "Beyond 65,504 they become infinite.",
         "Use bfloat16, or float32 for this layer; scale what goes into it down.",
-        _BLOW_UPS,
     ),
     Entry(
         "loss-scale-collapse",
@@ -249,7 +211,6 @@ _ENTRIES = (
         "warning",
         "Gradients overflow again and again, so that updates are lost.",
         "Find the layer that overflows, use bfloat16, or lower the learning rate.",
-        ("non-finite", "half-overflow", *_BLOW_UPS),
     ),
     Entry(
         "vanishing-gradient",
@@ -257,7 +218,6 @@ _ENTRIES = (
         "warning",
         "They hardly learn, so that what comes after works on random features.",
         "Rescale the initialisation, use norms or residual connections, or ReLU in place of sigmoid or tanh.",
-        ("dead-relu", "saturated", "poor-init", "symmetric-init", "double-softmax", "unnormalised-input"),
     ),
     Entry(
         "exploding-gradient",
@@ -265,14 +225,6 @@ _ENTRIES = (
         "error",
         "Updates become too large to follow, and the loss diverges.",
         "Lower the learning rate, clip the gradient's norm, or rescale the initialisation.",
-        (
-            "missing-zero-grad",
-            "loss-reduction",
-            "unnormalised-input",
-            "poor-init",
-            "learning-rate-too-high",
-            "weight-blow-up",
-        ),
     ),
     Entry(
         "gradient-spike",
@@ -280,7 +232,6 @@ _ENTRIES = (
         "note",
         "A single update of that size can undo much of the training.",
         "Look at that batch; clip the gradient's norm.",
-        ("exploding-gradient", "learning-rate-too-high", "diverging", "loss-spike", *_BLOW_UPS),
     ),
     Entry(
         "dead-relu",
@@ -288,14 +239,6 @@ _ENTRIES = (
         "warning",
         "A unit that is zero everywhere gets no gradient and never comes back.",
         "Lower the learning rate, check biases and initialisation (Kaiming), or use a leaky ReLU or GELU.",
-        (
-            "learning-rate-too-high",
-            "unnormalised-input",
-            "poor-init",
-            "symmetric-init",
-            "missing-zero-grad",
-            "loss-reduction",
-        ),
     ),
     Entry(
         "saturated",
@@ -303,7 +246,6 @@ _ENTRIES = (
         "warning",
         "There the gradient is close to zero, so that what comes before hardly learns.",
         "Make the weights before it smaller (gain/sqrt(fan-in)), normalise the input, or put a norm before it.",
-        ("unnormalised-input", "learning-rate-too-high", "poor-init", "symmetric-init", "missing-zero-grad"),
     ),
     Entry(
         "activation-collapse",
@@ -311,16 +253,6 @@ _ENTRIES = (
         "warning",
         "Nothing of the input gets past it.",
         "Check the initialisation and the weight decay; put a norm before it.",
-        (
-            "dead-relu",
-            "saturated",
-            "symmetric-init",
-            "constant-input",
-            "poor-init",
-            "learning-rate-too-high",
-            "excessive-weight-decay",
-            "unnormalised-input",
-        ),
     ),
     Entry(
         "activation-drift",
@@ -328,7 +260,6 @@ _ENTRIES = (
         "note",
         "The layers after it have to follow; it often comes before a divergence.",
         "Lower the learning rate or put a norm after the layer.",
-        (*_BLOW_UPS, "diverging", "saturated", "dead-relu", "train-eval-mode"),
     ),
     Entry(
         "update-too-small",
@@ -336,7 +267,6 @@ _ENTRIES = (
         "warning",
         "At this pace the weights hardly change in the whole training.",
         "Raise the learning rate: by the factor that brings the update ratio to about 1e-3.",
-        ("learning-rate-too-low", "schedule-ended-early", *_STRUCTURE, *_SIGNAL),
     ),
     Entry(
         "update-too-large",
@@ -344,7 +274,6 @@ _ENTRIES = (
         "warning",
         "Each step overwrites a good part of what was learnt.",
         "Lower the learning rate: by the factor that brings the update ratio to about 1e-3.",
-        ("learning-rate-too-high", *_BLOW_UPS),
     ),
     Entry(
         "learning-rate-too-high",
@@ -352,7 +281,6 @@ _ENTRIES = (
         "error",
         "Steps overshoot: the loss rises or rattles in place of falling.",
         "Divide the learning rate by 10, and look at the update ratio again.",
-        ("missing-zero-grad", "loss-reduction", "unnormalised-input"),
     ),
     Entry(
         "learning-rate-too-low",
@@ -360,7 +288,6 @@ _ENTRIES = (
         "warning",
         "The loss falls, but so slowly that the training would take many times as long as it need.",
         "Multiply the learning rate by 10 until the update ratio is about 1e-3.",
-        ("schedule-ended-early", "double-softmax"),
     ),
     Entry(
         "clipping-always-on",
@@ -368,7 +295,6 @@ _ENTRIES = (
         "note",
         "The clip sets the step's size in place of the learning rate: it is a learning rate in disguise.",
         "Raise the limit to a little above the usual norm, or lower the learning rate.",
-        (*_BLOW_UPS,),
     ),
     Entry(
         "schedule-ended-early",
@@ -383,19 +309,6 @@ _ENTRIES = (
         "warning",
         "After this many steps a training that works has left its first loss.",
         "Check preflight; then the learning rate, the labels and the data's order.",
-        (
-            *_STRUCTURE,
-            *_SIZES,
-            *_SIGNAL,
-            *_RATES,
-            "label-noise-or-shuffled",
-            "input-ignored",
-            "update-too-small",
-            "update-too-large",
-            "unshuffled-data",
-            "diverging",
-            "oscillating",
-        ),
     ),
     Entry(
         "plateau",
@@ -403,7 +316,6 @@ _ENTRIES = (
         "note",
         "More steps of the same kind bring little.",
         "Lower the learning rate for a while, or end; a larger model or more data may go further.",
-        (*_STRUCTURE, *_SIGNAL, *_RATES, "loss-not-falling", "label-noise-or-shuffled", "overfitting", "diverging"),
     ),
     Entry(
         "diverging",
@@ -411,15 +323,13 @@ _ENTRIES = (
         "error",
         "What was learnt is being lost.",
         "Go back to the checkpoint before and lower the learning rate, or clip the gradient's norm.",
-        (*_BLOW_UPS, "exploding-gradient", "unshuffled-data"),
     ),
     Entry(
         "loss-spike",
         "One loss stands out far above those before",
-        "note",
+        "warning",
         "A bad batch, or a step that was too long.",
         "Look at the batch (its indices are in the record); clip the gradient's norm.",
-        ("diverging", "oscillating", "unshuffled-data", *_BLOW_UPS),
     ),
     Entry(
         "oscillating",
@@ -427,7 +337,6 @@ _ENTRIES = (
         "warning",
         "Steps go from one side of the valley to the other.",
         "Lower the learning rate or the momentum, or use a larger batch.",
-        ("learning-rate-too-high", "unshuffled-data", *_BLOW_UPS),
     ),
     Entry(
         "missing-zero-grad",
@@ -443,7 +352,6 @@ _ENTRIES = (
         "It has requires_grad set, and no update has moved it.",
         "Check that its group's learning rate is not zero and that it is in the optimizer; if it is frozen on purpose, "
         "set requires_grad to False.",
-        ("optimizer-mismatch", "unregistered-parameter", "no-gradient", "schedule-ended-early", "dead-relu"),
     ),
     Entry(
         "frozen-moves",
@@ -480,7 +388,6 @@ _ENTRIES = (
         "error",
         "The loss stays at the entropy of the labels though the model is well able to learn.",
         "Check that inputs and labels are in the same order after shuffling, sorting and splitting.",
-        (*_STRUCTURE, *_SIGNAL, "input-ignored", "learning-rate-too-high", "learning-rate-too-low", "poor-init"),
     ),
     Entry(
         "low-adam-epsilon",
@@ -495,7 +402,6 @@ _ENTRIES = (
         "note",
         "One huge gradient makes all steps tiny for a long time after.",
         "Clip the gradient's norm, or lower beta2.",
-        ("gradient-spike", "loss-spike", *_BLOW_UPS, "diverging"),
     ),
     Entry(
         "excessive-weight-decay",
@@ -510,7 +416,6 @@ _ENTRIES = (
         "warning",
         "Growing weights make growing activations, and end in a divergence.",
         "Lower the learning rate, or add weight decay.",
-        ("missing-zero-grad", "loss-reduction", "missing-log-softmax", "learning-rate-too-high", "unnormalised-input"),
     ),
     Entry(
         "ranks-diverge",
@@ -533,7 +438,6 @@ _ENTRIES = (
         "warning",
         "The model learns the training examples by heart.",
         "Stop at the best dev loss; use more data, dropout, weight decay or a smaller model.",
-        ("train-eval-gap", "train-eval-mode", "future-leak"),
     ),
     Entry(
         "overtraining",
@@ -541,7 +445,6 @@ _ENTRIES = (
         "note",
         "The steps since its best were for nothing.",
         "Keep the best checkpoint and stop.",
-        ("overfitting", "train-eval-gap"),
     ),
     Entry(
         "dev-too-good",
@@ -550,7 +453,6 @@ _ENTRIES = (
         "Dev examples in the training set, or a leak of the label into the input, make the model look better than it "
         "is.",
         "Look for duplicates across the splits and for features that are known only afterwards.",
-        ("train-eval-mode",),
     ),
     Entry(
         "train-eval-gap",
@@ -558,7 +460,6 @@ _ENTRIES = (
         "error",
         "Batch norm's buffers do not describe the data: evaluation uses other statistics than training.",
         "Use a momentum of 0.1, recompute the buffers on training data, and check that they are updated in train mode.",
-        ("tiny-batch-norm", "train-eval-mode"),
     ),
     Entry(
         "class-imbalance",
@@ -573,7 +474,6 @@ _ENTRIES = (
         "warning",
         "A table of counts, which trains in no time, does as well or better.",
         "Do not ship it: look at the other findings, train longer, or use the baseline.",
-        (*_STRUCTURE, *_SIZES, *_SIGNAL, *_RATES, "loss-not-falling", "label-noise-or-shuffled", "diverging"),
     ),
 )
 

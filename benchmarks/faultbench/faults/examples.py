@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from faultbench.faults.fault import Fault, has_floats, is_supervised, layers, with_batches
 from faultbench.listening import Batch, Training
@@ -59,14 +60,22 @@ def bad_value(training: Training) -> None:
 
 
 def corrupt_batch(training: Training) -> None:
-    """One batch in which inputs are a thousand times too large."""
+    """One batch whose inputs, or targets where those are numbers, are a thousand times too large."""
     batch, at = training.batch, training.steps * 2 // 3
 
     def spoiled(step: int) -> Batch:
         x, y = batch(step)
-        return (x * 1000 if step == at * training.accumulate else x), y
+        if step != at * training.accumulate:
+            return x, y
+        return (x, y * 1000) if y.is_floating_point() else (x * 1000, y)
 
     training.batch = spoiled
+
+
+def _takes_it_in(training: Training) -> bool:
+    """Whether no norm makes the batch's scale go away."""
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
+    return has_floats(training) and not any(isinstance(module, norms) for module in training.model.modules())
 
 
 def few_examples(training: Training) -> None:
@@ -74,7 +83,9 @@ def few_examples(training: Training) -> None:
     x, y, _, _ = training.facts["arrays"]
     few = 24
     training.batch = sampler(x[:few], y[:few], min(training.facts["size"], few), training.facts["seed"])
-    training.steps *= 2
+    training.train_sample = [(x[:few], y[:few])]
+    if training.scheduler is None:
+        training.steps *= 2
 
 
 def _is_ordered(training: Training) -> bool:
@@ -86,6 +97,6 @@ FAULTS = (
     Fault("data sorted", ("unshuffled-data",), _is_ordered, sorted_data),
     Fault("inputs blank", ("input-ignored", "constant-input"), is_supervised, blank_inputs, True),
     Fault("one NaN", ("non-finite",), lambda t: bool(layers(t)), bad_value, True),
-    Fault("one corrupt batch", ("loss-spike", "gradient-spike"), has_floats, corrupt_batch),
+    Fault("one corrupt batch", ("loss-spike", "gradient-spike"), _takes_it_in, corrupt_batch),
     Fault("two dozen examples", ("overfitting",), is_supervised, few_examples),
 )

@@ -50,8 +50,10 @@ def constant_init(training: Training) -> None:
 
 @torch.no_grad()
 def large_output(training: Training) -> None:
-    """A last layer that is confidently wrong."""
-    layers(training)[-1][1].weight.mul_(30)
+    """A last layer that is confidently wrong: logits of a std of 12."""
+    inputs, _ = training.batch(0)
+    logits = getattr(output := training.model(inputs), "logits", output)
+    layers(training)[-1][1].weight.mul_(12 / logits.std())
 
 
 def _rates(factor: float) -> Callable[[Training], None]:
@@ -176,14 +178,27 @@ def _has_flat_batch_norm(training: Training) -> bool:
 
 
 def _has_output(training: Training) -> bool:
-    return training.loss_fn is cross_entropy and not hasattr(training.model, "embedding_is_tied")
+    """Whether the last layer that is trained gives the logits."""
+    name = layers(training)[-1][0] if layers(training) else ""
+    return training.loss_fn is cross_entropy and "lora" not in name and not name.endswith((".out", "mlp.2"))
+
+
+def _is_deep(training: Training) -> bool:
+    """Whether more than the output layer is ours to start."""
+    return len(layers(training)) > 1
 
 
 FAULTS = (
     Fault("weights from N(0, 1)", ("poor-init", "saturated", "initial-loss"), always, normal_init, True),
-    Fault("weights a hundredth", ("poor-init", "vanishing-gradient"), is_supervised, tiny_init, True),
-    Fault("weights of zero", ("symmetric-init",), always, zero_init, True),
-    Fault("constant weights", ("symmetric-init",), always, constant_init, True),
+    Fault(
+        "weights a hundredth",
+        ("poor-init", "vanishing-gradient"),
+        lambda t: is_supervised(t) and _is_deep(t),
+        tiny_init,
+        True,
+    ),
+    Fault("weights of zero", ("symmetric-init",), _is_deep, zero_init, True),
+    Fault("constant weights", ("symmetric-init",), _is_deep, constant_init, True),
     Fault("output layer too large", ("initial-loss", "poor-init"), _has_output, large_output, True),
     Fault("rate a hundred times", ("learning-rate-too-high", "update-too-large"), always, _rates(100)),
     Fault(

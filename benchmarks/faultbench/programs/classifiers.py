@@ -81,14 +81,14 @@ def tumours_mlp(seed: int) -> Training:
         nn.Linear(30, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 1)
     )
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
-    return supervised(model, optimizer, data.tumours(), binary, seed=seed, size=8)
+    return supervised(model, optimizer, data.tumours(), binary, seed=seed, size=8, steps=150)
 
 
 def diabetes_regression(seed: int) -> Training:
     """A number from ten: two hidden layers of tanh, SGD with momentum."""
     model = nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-    return supervised(model, optimizer, data.diabetes(), mse, seed=seed)
+    return supervised(model, optimizer, data.diabetes(), mse, seed=seed, steps=200)
 
 
 def wine_mlp(seed: int) -> Training:

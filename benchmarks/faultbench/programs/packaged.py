@@ -92,12 +92,14 @@ def text_bert(seed: int) -> Training:
 
 @cache
 def _pretrained() -> dict[str, torch.Tensor]:
-    """A decoder's weights after 300 steps on Python's documentation."""
+    """A decoder's weights after 300 steps on Python's documentation and a few names."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Decoder()
         optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
-        x, y, _, _ = data.text(LENGTH)
+        few = 300
+        (x, y, _, _), (names_x, names_y, _, _) = data.text(LENGTH), _name_lines()
+        x, y = torch.cat([x[: 2 * few], names_x[:few]]), torch.cat([y[: 2 * few], names_y[:few]])
         batch = data.sampler(x, y, 16, 0)
         for step in range(300):
             inputs, targets = batch(step)
@@ -126,8 +128,8 @@ def names_lora(seed: int) -> Training:
 
     base = Decoder()
     base.load_state_dict(_pretrained())
-    model = get_peft_model(base, LoraConfig(r=8, target_modules=["qkv", "out", "mlp.0", "mlp.2"]))
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 2e-2)
+    model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules=["qkv", "out", "mlp.0", "mlp.2"]))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-2)
     return supervised(model, optimizer, _name_lines(), cross_entropy, seed=seed, size=16, steps=300, is_sequence=True)
 
 

@@ -18,7 +18,7 @@ Half = Literal["tuning", "reporting"]
 
 @dataclass(frozen=True)
 class Program:
-    """A training that goes well, under its name. Thresholds are set on one half of the programs, and told of the other."""
+    """A training that goes well. Thresholds are set on one half of the programs, and figures are of the other."""
 
     name: str
     half: Half

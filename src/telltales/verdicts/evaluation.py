@@ -17,7 +17,7 @@ from telltales.thresholds import (
     TOO_GOOD,
     WORSE_THAN_UNTRAINED,
 )
-from telltales.verdicts.losses import label_entropy
+from telltales.verdicts.losses import guess_loss
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -146,15 +146,14 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     """A held-out loss that is no better than that of a baseline: the number given, or the labels' entropy."""
     evaluations = _held_out(run)
     given = {name: float(loss) for name, loss in (run.about.get("baselines") or {}).items()}
-    if run.loss_facts.get("kind") == "cross_entropy" and run.is_supervised:
-        given |= {"the labels' own shares": label_entropy(run)}
+    given |= {"a guess that does not look at the input": guess_loss(run)}
     if len(evaluations) < 2 or run.losses[1].size < 100:
         return
     best = min(e.loss for e in evaluations)
     beaten = {name: loss for name, loss in given.items() if best >= loss}
     if beaten:
         name = min(beaten, key=lambda one: beaten[one])
-        evidence = f"the best {evaluations[0].split} loss is {best:.4g}; {name} reach {beaten[name]:.4g}"
+        evidence = f"the best {evaluations[0].split} loss is {best:.4g}; {name} reaches {beaten[name]:.4g}"
         yield Sign(
             evidence, evaluations[0].split, evaluations[0].step, {"best": best, "baseline": beaten[name], "name": name}
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from telltales.catalogue import CATALOGUE
+from telltales.causes import CAUSES
 from telltales.finding import SEVERITIES, Finding
 
 _ORDER = {rule: place for place, rule in enumerate(CATALOGUE)}
@@ -14,9 +15,11 @@ _ORDER = {rule: place for place, rule in enumerate(CATALOGUE)}
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
     """The roots, the most important first, each with what follows from it.
 
-    What is gone explains only what is gone, too; a note explains nothing worse than a note.
+    What is gone explains only what is gone, too; a note explains nothing worse than a note. Findings that are grouped
+    already are grouped anew, and of the same one, as before training and in it, the first stays.
     """
-    every = sorted(findings, key=_importance)
+    flat = sorted((one for finding in findings for one in finding.every()), key=_importance)
+    every = list({finding.key: replace(finding, symptoms=()) for finding in reversed(flat)}.values())[::-1]
     roots: list[Finding] = []
     under: dict[tuple[str, str], list[Finding]] = {}
     for finding in every:
@@ -29,8 +32,7 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _root(finding: Finding, every: list[Finding]) -> Finding:
-    entry = CATALOGUE.get(finding.rule)
-    for cause in entry.causes if entry else ():
+    for cause in CAUSES.get(finding.rule, ()):
         for other in every:
             if other.rule == cause and _may_explain(other, finding):
                 return _root(other, every)

@@ -17,6 +17,7 @@ from telltales.thresholds import (
     LONG_ENOUGH,
     LOSS_SPIKE,
     LOST_PROGRESS,
+    MEMORISED_SHARE,
     NOT_FALLING,
     ONE_CLASS,
     PLATEAU,
@@ -30,22 +31,47 @@ from telltales.verdicts.run import Run
 
 
 def progress(run: Run) -> tuple[bool | None, float, float]:
-    """Whether the loss has fallen, and its mean at first and now; None while there are too few to tell from noise."""
+    """Whether the loss has fallen, and its mean at first and now; None while there are too few to tell from noise.
+
+    From the first that is not finite on they do not count.
+    """
     _, losses = run.losses
-    finite = losses[np.isfinite(losses)]
+    broken = np.flatnonzero(~np.isfinite(losses))
+    finite = losses[: broken[0]] if broken.size else losses
     if finite.size < 4:
         return None, math.nan, math.nan
     count = max(finite.size // 5, 2)
     first, last = finite[: min(count, 10)], finite[-count:]
     error = math.sqrt(first.var(ddof=1) / first.size + last.var(ddof=1) / last.size)
     gone = float(first.mean() - last.mean())
-    if finite.size < losses.size:
-        return False, float(first.mean()), math.inf
     least = NOT_FALLING * abs(float(first.mean()))
     has_fallen = True if gone > max(T_VALUE * error, least) else None
     if gone < least and (finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error):
         has_fallen = False
     return has_fallen, float(first.mean()), float(last.mean())
+
+
+def guess_loss(run: Run) -> float:
+    """What a guess that does not look at the input can reach: NaN where the targets or the loss are not known.
+
+    For classes the entropy of the labels; for yes and no that of their share; for numbers their variance.
+    """
+    kind, mean, std = run.loss_facts.get("kind"), run.scalar("target_mean"), run.scalar("target_std")
+    if run.loss_facts.get("reduction") != "mean" or not run.is_supervised:
+        return math.nan
+    if kind == "cross_entropy":
+        return label_entropy(run)
+    known = np.isfinite(mean) & np.isfinite(std)
+    if known.sum() < 8:
+        return math.nan
+    middle = float(mean[known].mean())
+    spread = float((std[known] ** 2 + mean[known] ** 2).mean()) - middle**2
+    if kind == "mse":
+        return spread
+    is_share = 0 < middle < 1 and abs(spread - middle * (1 - middle)) < 1e-3
+    if str(kind).startswith("binary") and is_share:
+        return -middle * math.log(middle) - (1 - middle) * math.log(1 - middle)
+    return math.nan
 
 
 def label_entropy(run: Run) -> float:
@@ -62,7 +88,7 @@ def label_entropy(run: Run) -> float:
 def initial_loss(run: Run) -> Iterator[Sign]:
     """The first loss of a classifier above that of an even guess."""
     facts, classes = run.loss_facts, run.loss_facts.get("classes", 0)
-    is_plain = facts.get("terms") == 1 and not facts.get("others") and not facts.get("weighted")
+    is_plain = facts.get("terms") == 1 and not facts.get("others") and run.is_supervised and not run.is_adapted
     if int(run.steps[0]) != 0 or not is_plain or facts.get("reduction") == "sum" or facts.get("sign") == -1:
         return
     kind = str(facts.get("kind"))
@@ -171,12 +197,10 @@ def oscillating(run: Run) -> Iterator[Sign]:
 
 @rule("label-noise-or-shuffled")
 def label_noise(run: Run) -> Iterator[Sign]:
-    """A classifier that learns the labels' shares and nothing more, or nothing that holds on other data."""
-    entropy = label_entropy(run)
-    facts = run.loss_facts
+    """A model that learns what a guess without the input reaches, or nothing that holds on other data."""
+    entropy = guess_loss(run)
     steps, losses = run.losses
-    is_classifier = facts.get("kind") == "cross_entropy" and run.is_supervised
-    if not entropy > 0 or not is_classifier or losses.size < LONG_ENOUGH:
+    if not entropy > 0 or losses.size < LONG_ENOUGH:
         return
     count = max(losses.size // 5, 20)
     now = float(losses[-count:].mean())
@@ -191,7 +215,7 @@ def label_noise(run: Run) -> Iterator[Sign]:
             f"without the input reaches, is {entropy:.3g}"
         )
         yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy})
-    elif now < limit and len(dev) >= 3 and best_dev > entropy:
+    elif MEMORISED_SHARE * entropy < now < limit and len(dev) >= 3 and best_dev > entropy:
         evidence = (
             f"the training loss is {now:.3g}, but no dev loss got below the labels' own entropy of "
             f"{entropy:.3g} (the best is {best_dev:.3g})"
@@ -205,6 +229,19 @@ def _still_falls(losses: NDArray[np.float64]) -> bool:
     early, late = half[: half.size // 2], half[half.size // 2 :]
     error = math.sqrt(early.var(ddof=1) / early.size + late.var(ddof=1) / late.size)
     return float(early.mean() - late.mean()) > T_VALUE * error
+
+
+@rule("constant-input")
+def constant_input(run: Run) -> Iterator[Sign]:
+    """Inputs whose examples are all the same, in batch after batch."""
+    spread, size = run.scalar("input_std"), run.scalar("batch_size")
+    rows = run.scalar("input_row_std")
+    known = np.isfinite(rows) & (size >= 4)
+    # Of ids no std is taken; their rows' means differ unless they are the same, or by chance.
+    same = known & ((spread == 0) | (np.isnan(spread) & (rows == 0)))
+    if known.sum() >= 3 and same[known].all():
+        evidence = f"all examples were the same in each of {int(known.sum())} observed batches"
+        yield Sign(evidence, step=int(run.steps[known][0]), severity="error")
 
 
 @rule("unshuffled-data")
@@ -255,6 +292,7 @@ def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64
 
 RULES = (
     initial_loss,
+    constant_input,
     unshuffled_data,
     diverging,
     label_noise,

@@ -121,6 +121,12 @@ class Run:
         return is_one and facts.get("kind") in _SUPERVISED and not facts.get("weighted")
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether most values are frozen: a model that was trained before and is adapted, and need not begin evenly."""
+        every = [(int(facts.get("numel") or 0), bool(facts.get("trainable"))) for facts in self.parameters.values()]
+        return sum(n for n, trained in every if trained) * 2 < sum(n for n, _ in every)
+
+    @property
     def has_norms(self) -> bool:
         """Whether any layer normalises its input."""
         return any("Norm" in str(facts.get("type")) for facts in self.modules.values())

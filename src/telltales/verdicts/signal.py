@@ -18,6 +18,7 @@ from telltales.thresholds import (
     EXPLODING_DEPTH,
     EXPLODING_GROWTH,
     FAR_TOO_SMALL,
+    FAR_TOO_SMALL_WITH_NORMS,
     FLAT_ENTROPY,
     GRADIENT_SPIKE,
     LAYER_STD_RATIO,
@@ -97,7 +98,8 @@ def poor_init(run: Run) -> Iterator[Sign]:
     stds = run.values("activation", "std", layers)[0]
     known = stds[stds > 0]
     spread = float(known.max() / known.min()) if known.size > 1 else 1.0
-    is_tiny = not run.has_norms and sum(s.ratio < FAR_TOO_SMALL for s in wrong) * 2 > len(layers)
+    too_small = FAR_TOO_SMALL_WITH_NORMS if run.has_norms else FAR_TOO_SMALL
+    is_tiny = sum(s.ratio < too_small for s in wrong) * 2 > len(layers)
     if too_large and is_flat:
         shown = (
             f"and {saturated[run.names('activation').index(is_flat[0])]:.0%} of {is_flat[0]} is in its "
@@ -108,7 +110,7 @@ def poor_init(run: Run) -> Iterator[Sign]:
     elif too_large and _is_confidently_wrong(run):
         shown = f"and the first loss is {run.scalar('loss')[0]:.3g}"
     elif is_tiny:
-        shown = f"below {FAR_TOO_SMALL:g} of what the layer's width asks for, with no norm after it"
+        shown = f"less than {too_small:g} of that"
     else:
         return
     worst = max(wrong, key=lambda s: abs(math.log(s.ratio)))
@@ -212,23 +214,24 @@ def symmetric_init(run: Run) -> Iterator[Sign]:
 
 @rule("vanishing-gradient")
 def vanishing_gradient(run: Run) -> Iterator[Sign]:
-    """The first layers' gradients, beside their weights, a thousandth of the last ones'."""
+    """The gradients of the first layers, beside their weights, a thousandth of those of the last."""
     names = run.matrices
     rows = run.steps >= 1
     if len(names) < 3 or rows.sum() < 3:
         return
-    ratio = run.values("gradient", "ratio", names)[rows][-3:]
-    modules = [str(run.parameters[name]["module"]) for name in names]
-    outputs = run.values("activation_gradient", "rms", modules)[rows][-3:]
-    of_weights, of_outputs = ratio[:, 0] / ratio[:, -1], outputs[:, 0] / outputs[:, -1]
-    is_small = (ratio[:, 0] > 0) & (of_weights < VANISHING) & ~(of_outputs >= VANISHING_OUTPUTS)
+    third = max(len(names) // 3, 1)
+    first, last = names[:third], names[-third:]
+    ratios = [np.nanmedian(run.values("gradient", "ratio", some)[rows][-3:], axis=1) for some in (first, last)]
+    modules = [[str(run.parameters[name]["module"]) for name in some] for some in (first, last)]
+    outputs = [np.nanmedian(run.values("activation_gradient", "rms", some)[rows][-3:], axis=1) for some in modules]
+    of_weights, of_outputs = ratios[0] / ratios[1], outputs[0] / outputs[1]
+    is_small = (ratios[0] > 0) & (of_weights < VANISHING) & ~(of_outputs >= VANISHING_OUTPUTS)
     if is_small.all():
         evidence = (
-            f"the gradient of {names[0]}, beside its weights, is {of_weights[-1]:.1e} of that of "
-            f"{names[-1]} (limit {VANISHING:g})"
+            f"the gradients of {listed(first, 2)}, beside their weights, are {of_weights[-1]:.1e} of those of "
+            f"{listed(last, 2)} (limit {VANISHING:g})"
         )
-        numbers = {"ratio": float(of_weights[-1])}
-        yield Sign(evidence, names[0], int(run.steps[rows][-3]), numbers)
+        yield Sign(evidence, first[0], int(run.steps[rows][-3]), {"ratio": float(of_weights[-1])}, tuple(first))
 
 
 @rule("exploding-gradient")

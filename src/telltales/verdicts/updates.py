@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from telltales.finding import Severity
 from telltales.thresholds import (
     CLIPPED_SHARE,
     DECAY_SHARE,
     FEWEST_LOSSES,
+    FIRST_STEPS,
     HUGE_UPDATE,
     IDLE_SHARE,
     LARGE_UPDATE,
@@ -18,8 +20,10 @@ from telltales.thresholds import (
     SHRUNK,
     SLOW_PROGRESS,
     SMALL_UPDATE,
+    TINY_CLIP,
     UPDATE_GUIDE,
     WEIGHT_GROWTH,
+    WHOLE_UPDATE,
 )
 from telltales.verdicts.losses import progress
 from telltales.verdicts.rule import Sign, rule
@@ -51,10 +55,13 @@ def learning_rate_too_high(run: Run) -> Iterator[Sign]:
     recent = ratios[rows][-3:]
     typical = float(np.median(recent))
     has_fallen, first, last = progress(run)
-    is_huge = (ratios[rows][-2:] > HUGE_UPDATE).all()
+    early = ratios[rows & (run.steps < FIRST_STEPS)]
+    was_whole = (early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2
+    is_huge = ((ratios[rows][-2:] > HUGE_UPDATE).all() or was_whole) and has_fallen is not True
     is_large = rows.sum() >= 5 and typical > LARGE_UPDATE and has_fallen is False
-    if is_huge or is_large:
+    if typical > 0 and (is_huge or is_large):
         over = ratios[rows] > LARGE_UPDATE
+        typical = max(typical, float(np.median(early))) if was_whole else typical
         since = int(run.steps[rows][int(np.argmax(over))])
         evidence = (
             f"updates change three quarters of the matrices by {typical:.2g} of themselves or more "
@@ -91,15 +98,15 @@ def update_too_large(run: Run) -> Iterator[Sign]:
 @rule("learning-rate-too-low")
 def learning_rate_too_low(run: Run) -> Iterator[Sign]:
     """Updates that were tiny at every step so far, and a loss that has hardly moved."""
-    ratios = update_ratios(run, 0.75)
+    ratios = update_ratios(run, 0.5)
     rows = np.isfinite(ratios) & (run.steps >= 1)
     if rows.sum() < 5 or run.step < FEWEST_LOSSES or _rate_rises(run):
         return
     largest = float(ratios[rows].max())
     _, first, last = progress(run)
-    if largest < SMALL_UPDATE and first - last < SLOW_PROGRESS * abs(first):
+    if 0 < largest < SMALL_UPDATE and _hardly_moves(run):
         evidence = (
-            f"no update changed more than a quarter of the matrices by over {largest:.1e} of themselves "
+            f"no update changed half of the matrices by more than {largest:.1e} of themselves "
             f"({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
             f"{run.step + 1:,} steps"
         )
@@ -138,14 +145,14 @@ def clipping_always_on(run: Run) -> Iterator[Sign]:
     clipped = used[known] < CLIPPED_BELOW * before[known]
     if clipped.mean() > CLIPPED_SHARE:
         factor = float(np.median(used[known][clipped] / before[known][clipped]))
+        # Adam divides by the gradient's size, so that its updates stay the same.
+        stops = factor < TINY_CLIP and "Adam" not in str(run.about.get("optimizer")) and _hardly_moves(run)
         evidence = (
             f"{clipped.mean():.0%} of the observed gradients were clipped, to {factor:.0%} of their norm at the median"
         )
-        yield Sign(
-            evidence,
-            step=int(run.steps[known][0]),
-            numbers={"share": float(clipped.mean()), "factor": factor, "norm": float(np.median(before[known]))},
-        )
+        numbers = {"share": float(clipped.mean()), "factor": factor, "norm": float(np.median(before[known]))}
+        severity: Severity | None = "warning" if stops else None
+        yield Sign(evidence, step=int(run.steps[known][0]), numbers=numbers, severity=severity)
 
 
 @rule("schedule-ended-early")
@@ -193,7 +200,7 @@ def excessive_weight_decay(run: Run) -> Iterator[Sign]:
     left = norms[-1] / run.values("weight", "norm", names)[0]
     if not np.isfinite(share[-5:]).any() or not np.isfinite(left).any():
         return
-    typical, shrunk = float(np.nanmedian(share[-5:])), float(np.nanmedian(left))
+    typical, shrunk = float(np.nanmedian(share[-5:])), float(np.nanquantile(left, 0.25))
     if typical > DECAY_SHARE and shrunk < SHRUNK:
         evidence = (
             f"decay is {min(typical, 1):.0%} of the updates at the median (limit {DECAY_SHARE:.0%}), and "
@@ -230,6 +237,12 @@ def weight_blow_up(run: Run) -> Iterator[Sign]:
             f"(limit {WEIGHT_GROWTH:.0f})"
         )
         yield Sign(evidence, step=int(run.steps[-3]), numbers={"growth": float(whole[-1] / whole[0])})
+
+
+def _hardly_moves(run: Run) -> bool:
+    """Whether the loss has lost next to nothing of what it was at first."""
+    _, first, last = progress(run)
+    return first - last < SLOW_PROGRESS * abs(first)
 
 
 def _rate_rises(run: Run) -> bool:
