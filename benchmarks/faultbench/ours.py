@@ -33,7 +33,9 @@ class Telltales:
                 training.optimizer,
                 sequence=training.is_sequence or None,
             )
-        self._watch = telltales.watch(training.models, training.optimizers)
+        several = len(training.models) > 1
+        model = training.models if several else training.model
+        self._watch = telltales.watch(model, training.optimizers if several else training.optimizer)
 
     def after_backward(self, training: Training, step: int, loss: torch.Tensor) -> None:
         """Its own hooks see the backward pass."""

@@ -39,6 +39,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "dead-relu",
     ),
     "input-ignored": (
+        "wrong-custom-gradient",
         "double-softmax",
         "missing-log-softmax",
         "vanishing-gradient",
@@ -103,7 +104,6 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "weight-blow-up",
     ),
     "vanishing-gradient": (
-        "learning-rate-too-low",
         "constant-input",
         "dead-relu",
         "saturated",
@@ -135,6 +135,8 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "weight-blow-up",
     ),
     "dead-relu": (
+        "update-too-large",
+        "weight-blow-up",
         "constant-input",
         "unshuffled-data",
         "loss-spike",
@@ -153,6 +155,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "missing-zero-grad",
     ),
     "activation-collapse": (
+        "vanishing-gradient",
         "excessive-weight-decay",
         "unshuffled-data",
         "dead-relu",
@@ -206,8 +209,6 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "unnormalised-input",
         "poor-init",
         "low-adam-epsilon",
-        "exploding-gradient",
-        "weight-blow-up",
     ),
     "learning-rate-too-high": (
         "excessive-weight-decay",
@@ -219,6 +220,10 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "unnormalised-input",
     ),
     "learning-rate-too-low": (
+        "vanishing-gradient",
+        "saturated",
+        "dead-relu",
+        "symmetric-init",
         "clipping-always-on",
         "schedule-ended-early",
         "double-softmax",
@@ -270,6 +275,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "oscillating",
     ),
     "plateau": (
+        "learning-rate-too-low",
         "optimizer-mismatch",
         "unregistered-parameter",
         "no-gradient",
@@ -288,7 +294,6 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "activation-collapse",
         "exploding-gradient",
         "learning-rate-too-high",
-        "learning-rate-too-low",
         "schedule-ended-early",
         "excessive-weight-decay",
         "loss-not-falling",
@@ -310,6 +315,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "unshuffled-data",
     ),
     "loss-spike": (
+        "update-too-large",
         "unshuffled-data",
         "missing-zero-grad",
         "loss-reduction",
@@ -387,6 +393,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "diverging",
     ),
     "weight-blow-up": (
+        "update-too-large",
         "poor-init",
         "excessive-weight-decay",
         "missing-zero-grad",
@@ -406,6 +413,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     ),
     "dev-too-good": ("train-eval-mode",),
     "train-eval-gap": (
+        "loss-reduction",
         "unshuffled-data",
         "learning-rate-too-high",
         "loss-spike",
@@ -448,5 +456,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "loss-not-falling",
         "diverging",
     ),
+    "missing-log-softmax": ("loss-reduction",),
+    "batch-mixing": ("loss-reduction",),
 }
 """Symptom → what explains it, the likeliest first. No fault explains itself, by whatever way."""

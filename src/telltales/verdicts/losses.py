@@ -12,6 +12,8 @@ from telltales.thresholds import (
     BATCHES_DIFFER,
     DIVERGED,
     FEWEST_LOSSES,
+    GRAVE_SPIKE,
+    GUESS_MARGIN,
     INITIAL_LOSS,
     LABEL_ENTROPY,
     LONG_ENOUGH,
@@ -43,12 +45,14 @@ def progress(run: Run) -> tuple[bool | None, float, float]:
     count = max(finite.size // 5, 2)
     first, last = finite[: min(count, 10)], finite[-count:]
     error = math.sqrt(first.var(ddof=1) / first.size + last.var(ddof=1) / last.size)
-    gone = float(first.mean() - last.mean())
-    least = NOT_FALLING * abs(float(first.mean()))
+    # Where the loss shoots up at once, the mean of the first few is not what it began with.
+    begun = min(float(first.mean()), float(finite[0]) + abs(float(finite[0])) * NOT_FALLING)
+    gone = begun - float(last.mean())
+    least = NOT_FALLING * abs(begun)
     has_fallen = True if gone > max(T_VALUE * error, least) else None
     if gone < least and (finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error):
         has_fallen = False
-    return has_fallen, float(first.mean()), float(last.mean())
+    return has_fallen, begun, float(last.mean())
 
 
 def guess_loss(run: Run) -> float:
@@ -108,10 +112,12 @@ def initial_loss(run: Run) -> Iterator[Sign]:
 def loss_not_falling(run: Run) -> Iterator[Sign]:
     """A supervised loss that is where it was at first."""
     losses = run.losses[1]
-    if not run.is_supervised or losses.size < LONG_ENOUGH / 2 or _still_falls(losses):
+    if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or _still_falls(losses):
         return
     fell, first, last = progress(run)
-    if fell is False:
+    # A model that was trained before may have little left to learn.
+    knows = run.is_adapted or first < (1 - LABEL_ENTROPY) * guess_loss(run)
+    if fell is False and not knows:
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
 
@@ -166,7 +172,7 @@ def loss_spike(run: Run) -> Iterator[Sign]:
     out = (mean > 0) & (now > LOSS_SPIKE * mean) & (now > mean + SPIKE_DEVIATIONS * deviation) & np.isfinite(now)
     there = np.flatnonzero(out)
     if there.size:
-        place = int(there[0])
+        place = int(there[np.argmax(now[there])])
         step = int(steps[place + 20])
         kept = run.record.batches.get(step)
         evidence = (
@@ -174,7 +180,9 @@ def loss_spike(run: Run) -> Iterator[Sign]:
             f"mean of the 20 before (limit {LOSS_SPIKE:.0f})"
         )
         numbers = {"loss": float(now[place]), "before": float(mean[place]), "indices": kept[1] if kept else []}
-        yield Sign(evidence, step=step, numbers=numbers)
+        # Single examples of a small batch may cost much where the others cost next to nothing.
+        is_grave = now[place] > GRAVE_SPIKE * float(losses[:5].mean())
+        yield Sign(evidence, step=step, numbers=numbers, severity="warning" if is_grave else "note")
 
 
 @rule("oscillating")
@@ -207,9 +215,11 @@ def label_noise(run: Run) -> Iterator[Sign]:
     dev = [e.loss for e in run.evaluations.get("dev", []) if e.step >= 50]
     best_dev = min(dev, default=math.nan)
     limit = (1 - LABEL_ENTROPY) * entropy
-    is_stuck = limit < now < 1.15 * entropy
-    is_certain = len(dev) >= 3 or losses.size >= 5 * LONG_ENOUGH
-    if is_stuck and is_certain and not best_dev < limit and not _still_falls(losses):
+    is_stuck = limit < now < (1 + GUESS_MARGIN) * entropy
+    is_certain = len(dev) >= 3 or losses.size >= 1000
+    # Another sample of the data has another entropy.
+    learns = best_dev < (1 - GUESS_MARGIN) * entropy
+    if is_stuck and is_certain and not learns and not _still_falls(losses):
         evidence = (
             f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "
             f"without the input reaches, is {entropy:.3g}"

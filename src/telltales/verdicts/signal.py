@@ -219,6 +219,11 @@ def vanishing_gradient(run: Run) -> Iterator[Sign]:
     rows = run.steps >= 1
     if len(names) < 3 or rows.sum() < 3:
         return
+    # What comes before weights of zero, such as LoRA's, has no gradient at first, and little for a while.
+    at_first = run.values("gradient", "norm", names)[0]
+    names = [name for name, norm in zip(names, at_first, strict=True) if norm > 0]
+    if len(names) < 3:
+        return
     third = max(len(names) // 3, 1)
     first, last = names[:third], names[-third:]
     ratios = [np.nanmedian(run.values("gradient", "ratio", some)[rows][-3:], axis=1) for some in (first, last)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from telltales.thresholds import (
     FIRST_STEPS,
     HUGE_UPDATE,
     IDLE_SHARE,
+    LABEL_ENTROPY,
     LARGE_UPDATE,
+    MANY_LARGE_UPDATES,
     RATE_ENDED,
     SHRUNK,
     SLOW_PROGRESS,
@@ -25,7 +28,7 @@ from telltales.thresholds import (
     WEIGHT_GROWTH,
     WHOLE_UPDATE,
 )
-from telltales.verdicts.losses import progress
+from telltales.verdicts.losses import guess_loss, progress
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -41,58 +44,66 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     ratios = run.values("update", "ratio", run.matrices)
     found = np.full(run.rows, np.nan)
     some = (ratios > 0).any(1)
-    found[some] = np.nanquantile(ratios[some], quantile, axis=1)
+    found[some] = np.nanquantile(ratios[some], quantile, axis=1, method="lower")
     return found
+
+
+def _first_updates_were_whole(run: Run, ratios: NDArray[np.float64]) -> bool:
+    """Whether some of the first updates were as large as the weights, or two half as large."""
+    early = ratios[np.isfinite(ratios) & (run.steps < FIRST_STEPS)]
+    return bool((early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2)
 
 
 @rule("learning-rate-too-high")
 def learning_rate_too_high(run: Run) -> Iterator[Sign]:
     """Updates that are large beside nearly all weights, and a loss that does not fall for it."""
     ratios = update_ratios(run, 0.25)
-    rows = np.isfinite(ratios) & (run.steps >= 1)
+    rows = np.isfinite(ratios)
     if rows.sum() < 2:
         return
-    recent = ratios[rows][-3:]
-    typical = float(np.median(recent))
+    typical = float(np.median(ratios[rows][-3:]))
     has_fallen, first, last = progress(run)
+    learns = has_fallen is True and not last > (1 - LABEL_ENTROPY) * guess_loss(run)
+    was_whole = _first_updates_were_whole(run, ratios)
     early = ratios[rows & (run.steps < FIRST_STEPS)]
-    was_whole = (early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2
-    is_huge = ((ratios[rows][-2:] > HUGE_UPDATE).all() or was_whole) and has_fallen is not True
+    is_huge = was_whole or bool((ratios[rows][-2:] > HUGE_UPDATE).all())
     is_large = rows.sum() >= 5 and typical > LARGE_UPDATE and has_fallen is False
-    if typical > 0 and (is_huge or is_large):
-        over = ratios[rows] > LARGE_UPDATE
-        typical = max(typical, float(np.median(early))) if was_whole else typical
-        since = int(run.steps[rows][int(np.argmax(over))])
-        evidence = (
-            f"updates change three quarters of the matrices by {typical:.2g} of themselves or more "
-            f"({LARGE_UPDATE:.2g} is much, {UPDATE_GUIDE:g} usual)"
+    was_large = early.size >= 5 and float(np.median(early)) > MANY_LARGE_UPDATES and has_fallen is not None
+    if (is_huge or is_large or was_large) and not learns:
+        yield _too_large(
+            run, ratios, was_whole or (was_large and not is_large), None if has_fallen is None else (first, last)
         )
-        if has_fallen is False:
-            evidence += f", and the loss went from {first:.3g} to {last:.3g}"
-        numbers = {"ratio": typical, "factor": float(UPDATE_GUIDE) / typical, "learning_rate": _last_rate(run)}
-        remedy = _rate_remedy(run, float(UPDATE_GUIDE) / typical)
-        yield Sign(evidence, step=since, numbers=numbers, remedy=remedy)
 
 
 @rule("update-too-large")
 def update_too_large(run: Run) -> Iterator[Sign]:
-    """Updates that stay large beside the weights though the loss falls."""
+    """First updates as large as the weights, or later ones that stay large, though the loss falls."""
     ratios = update_ratios(run, 0.25)
-    rows = np.isfinite(ratios) & (run.steps >= 10)
-    if rows.sum() < 5 or progress(run)[0] is False:
+    has_fallen, _, last = progress(run)
+    if has_fallen is not True or last > (1 - LABEL_ENTROPY) * guess_loss(run):
         return
-    recent = ratios[rows][-5:]
-    if (recent > LARGE_UPDATE).all():
-        evidence = (
-            f"updates change three quarters of the matrices by {np.median(recent):.2g} of themselves or "
-            f"more at each of the last 5 observed steps (limit {LARGE_UPDATE:.2g})"
-        )
-        numbers = {
-            "ratio": float(np.median(recent)),
-            "factor": float(UPDATE_GUIDE / np.median(recent)),
-            "learning_rate": _last_rate(run),
-        }
-        yield Sign(evidence, step=int(run.steps[rows][-5]), numbers=numbers, severity="note")
+    rows = np.isfinite(ratios) & (run.steps >= FIRST_STEPS)
+    if _first_updates_were_whole(run, ratios):
+        yield _too_large(run, ratios, True, None)
+    elif rows.sum() >= 5 and (ratios[rows][-5:] > LARGE_UPDATE).all():
+        yield replace(_too_large(run, ratios, False, None), severity="note")
+
+
+def _too_large(run: Run, ratios: NDArray[np.float64], at_first: bool, went: tuple[float, float] | None) -> Sign:
+    rows = np.isfinite(ratios)
+    early = rows & (run.steps < FIRST_STEPS)
+    typical = float(np.max(ratios[early])) if at_first else float(np.median(ratios[rows][-3:]))
+    when = f"one of the first {FIRST_STEPS:.0f} updates changed" if at_first else "updates change"
+    evidence = (
+        f"{when} three quarters of the matrices by {typical:.2g} of themselves or more "
+        f"({LARGE_UPDATE:.2g} is much, {UPDATE_GUIDE:g} usual)"
+    )
+    if went is not None:
+        evidence += f", and the loss went from {went[0]:.3g} to {went[1]:.3g}"
+    since = int(run.steps[rows][int(np.argmax(ratios[rows] > LARGE_UPDATE))])
+    factor = float(UPDATE_GUIDE) / typical
+    numbers = {"ratio": typical, "factor": factor, "learning_rate": _last_rate(run)}
+    return Sign(evidence, step=since, numbers=numbers, remedy=_rate_remedy(run, factor))
 
 
 @rule("learning-rate-too-low")
@@ -241,8 +252,8 @@ def weight_blow_up(run: Run) -> Iterator[Sign]:
 
 def _hardly_moves(run: Run) -> bool:
     """Whether the loss has lost next to nothing of what it was at first."""
-    _, first, last = progress(run)
-    return first - last < SLOW_PROGRESS * abs(first)
+    has_fallen, first, last = progress(run)
+    return has_fallen is not True or first - last < SLOW_PROGRESS * abs(first)
 
 
 def _rate_rises(run: Run) -> bool:
