@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--faults", metavar="FAULT", action="append", help="these faults only")
     parser.add_argument("--half", choices=("tuning", "reporting", "both"), default="both")
     parser.add_argument("--tools", metavar="TOOL", action="append", help="these tools only")
+    parser.add_argument("--again", metavar="TOOL", action="append", default=[], help="hear this tool anew")
     parser.add_argument("--list", action="store_true", help="say what would be run")
     parser.add_argument("--table", action="store_true", help="run nothing: print the table of what is there")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -35,7 +36,7 @@ def main() -> int:
     from faultbench import table
     from faultbench.faults import FAULTS
     from faultbench.programs import PROGRAMS
-    from faultbench.running import HEALTHY, jobs, read_results, run_all
+    from faultbench.running import HEALTHY, jobs, key_of, read_results, run_all
 
     programs = [p.name for p in PROGRAMS if options.half in ("both", p.half)]
     if options.only:
@@ -55,9 +56,9 @@ def main() -> int:
             print(f"{name} ({of_program[0].half}): {len(of_program)} runs, {len(faulty)} faults: {', '.join(faulty)}")
         return 0
     if not options.table:
-        run_all(wanted, options.results, options.jobs, options.tools)
+        run_all(wanted, options.results, options.jobs, options.tools, options.again)
     keys = {(job.program, job.variant, job.fault, job.seed) for job in wanted}
-    found = [r for r in read_results(options.results) if (r["program"], r["variant"], r["fault"], r["seed"]) in keys]
+    found = [result for result in read_results(options.results) if key_of(result) in keys]
     if options.json:
         print(json.dumps(table.as_json(found), indent=2))
     else:

@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from faultbench.training import run
 from faultbench.variants import VARIANTS
 
 HEALTHY = "healthy"
+Key = tuple[str, str, str, int]
+"""Program, variant, fault and seed."""
 _PROGRAMS = {program.name: program for program in PROGRAMS}
 _FAULTS = {fault.name: fault for fault in FAULTS}
 _VARIANTS = {variant.name: variant for variant in VARIANTS}
@@ -46,6 +48,10 @@ class Job:
             _FAULTS[self.fault].inject(training)
         torch.manual_seed(2000 + self.seed)
         return training
+
+
+Asked = tuple[Job, Sequence[str]]
+"""A training, and the tools that are to hear it."""
 
 
 def jobs(seeds: int, more_seeds: int, programs: Iterable[str], faults: Iterable[str]) -> list[Job]:
@@ -97,21 +103,44 @@ def perform(job: Job, names: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """What was written so far; a last line that was cut off is left out."""
+    """What was written so far; a last line that was cut off is left out.
+
+    Of a training that stands there several times, each tool's last words count.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found: dict[Key, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            result = json.loads(line)
+            known = found.setdefault(key_of(result), result)
+            known["heard"] |= result["heard"]
+    return list(found.values())
 
 
-def run_all(wanted: Sequence[Job], path: Path, processes: int, names: Sequence[str] | None) -> None:
-    """Run what is missing, and append each result to the file as it arrives."""
-    done = {(r["program"], r["variant"], r["fault"], r["seed"]) for r in read_results(path)}
-    left = [job for job in wanted if (job.program, job.variant, job.fault, job.seed) not in done]
+def key_of(result: Mapping[str, Any]) -> Key:
+    return result["program"], result["variant"], result["fault"], result["seed"]
+
+
+def run_all(
+    wanted: Sequence[Job], path: Path, processes: int, names: Sequence[str] | None, again: Sequence[str] = ()
+) -> None:
+    """Run what is missing, and append each result to the file as it arrives.
+
+    ``again``: tools whose words in the file do not count, having changed since.
+    """
+    asked = [tool.name for tool in tools(names)]
+    heard = {key_of(result): set(result["heard"]) - set(again) for result in read_results(path)}
+    left = []
+    for job in wanted:
+        known = heard.get((job.program, job.variant, job.fault, job.seed))
+        missing = [name for name in asked if known is None or name not in known]
+        if known is None or missing:
+            left.append((job, missing))
     _cut(path)
     began = time.monotonic()
     with path.open("a", encoding="utf-8") as file:
-        for number, result in enumerate(_results(left, processes, names), start=1):
+        for number, result in enumerate(_results(left, processes), start=1):
             file.write(json.dumps(result) + "\n")
             file.flush()
             passed = time.monotonic() - began
@@ -121,16 +150,15 @@ def run_all(wanted: Sequence[Job], path: Path, processes: int, names: Sequence[s
         print(file=sys.stderr)
 
 
-def _results(left: Sequence[Job], processes: int, names: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-    calls = [(job, names) for job in left]
+def _results(left: Sequence[Asked], processes: int) -> Iterator[dict[str, Any]]:
     if processes == 1:
-        yield from (perform(*call) for call in calls)
+        yield from map(_perform, left)
         return
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        yield from pool.imap_unordered(_perform, calls)
+        yield from pool.imap_unordered(_perform, left)
 
 
-def _perform(call: tuple[Job, Sequence[str] | None]) -> dict[str, Any]:
+def _perform(call: Asked) -> dict[str, Any]:
     return perform(*call)
 
 

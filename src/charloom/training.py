@@ -75,6 +75,12 @@ class Training:
         self._running = False
         self._stop_requested = False
 
+    def first_batch(self) -> tuple[Int[torch.Tensor, "batch context"], Int[torch.Tensor, " batch"]]:
+        """Contexts and targets of the first step."""
+        (rows,) = self._order.indices(0, 1)
+        contexts, targets = (torch.from_numpy(part).to(self.device) for part in self.contexts.rows(rows))
+        return contexts, targets
+
     def request_stop(self) -> None:
         """Let the loop end after the step it is in; safe to call from a signal handler or an observer."""
         self._stop_requested = True

@@ -6,6 +6,7 @@ The only file that imports telltales.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import telltales
 from charloom.errors import ConfigError, RunError
+from charloom.loss import cross_entropy
 from charloom.observer import Measurement, Observer, Outcome, Step
 from charloom.runs import Run
 from telltales.report.findings import findings_text
@@ -103,6 +105,23 @@ def diagnose(run: Run, width: int = 100) -> Diagnosis:
     there = [one for root in findings for one in root.every() if one.resolved is None and one.severity != "note"]
     prescribed = [made for one in there if (made := telltales.prescribe(one)) is not None]
     return Diagnosis(findings_text(findings, record, None, width), [one.as_json() for one in findings], prescribed)
+
+
+def diagnose_before(
+    training: Training, time_limit: float, progress: Callable[[str], None]
+) -> tuple[Diagnosis, tuple[str, ...], dict[str, str]]:
+    """What `telltales.preflight` finds on a training's first batch, the rules it looked at, and why not at others."""
+    contexts, targets = training.first_batch()
+    found = telltales.preflight(
+        training.model,
+        (contexts, targets),
+        cross_entropy,
+        training.optimizer,
+        time_limit=time_limit,
+        progress=progress,
+    )
+    text = "\n\n".join(map(str, found)) or "nothing found"
+    return Diagnosis(text, [one.as_json() for one in found], []), found.looked_at, found.left_out
 
 
 def record_path(run: Run) -> Path:

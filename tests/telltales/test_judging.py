@@ -107,6 +107,16 @@ def test_symptoms_are_listed_under_their_root():
     assert [f.rule for f in grouped(flat[:1])] == ["loss-not-falling"]
 
 
+def test_of_the_same_finding_the_worse_stays_in_its_place():
+    import dataclasses
+
+    note = dataclasses.replace(finding_of("unregistered-parameter", "before", "a"), severity="note")
+    error = finding_of("unregistered-parameter", "live", "a", step=0)
+    found = grouped([note, finding_of("update-too-large", "another", step=0), error])
+    assert (found[0].rule, found[0].severity) == ("unregistered-parameter", "error")
+    assert len(found) == 2
+
+
 def test_what_is_gone_and_what_is_a_note_explain_nothing_worse():
     import dataclasses
 

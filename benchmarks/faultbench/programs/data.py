@@ -7,7 +7,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from sklearn import datasets
 
 from faultbench.listening import Batch
 
@@ -18,6 +17,8 @@ Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 @cache
 def digits() -> Arrays:
     """1,797 images of digits, (N, 64) of mean 0 and std 1, and their classes."""
+    from sklearn import datasets
+
     found = datasets.load_digits()
     pixels = (found.data - found.data.mean()) / found.data.std()
     return _split(pixels, found.target.astype(np.int64))
@@ -26,6 +27,8 @@ def digits() -> Arrays:
 @cache
 def tumours() -> Arrays:
     """569 tumours: thirty measures of each, normalised, and whether it is benign, as a float."""
+    from sklearn import datasets
+
     found = datasets.load_breast_cancer()
     return _split(_normalised(found.data), found.target.astype(np.float32))
 
@@ -33,6 +36,8 @@ def tumours() -> Arrays:
 @cache
 def diabetes() -> Arrays:
     """442 patients: ten measures of each, normalised, and the disease's progression, normalised."""
+    from sklearn import datasets
+
     found = datasets.load_diabetes()
     return _split(_normalised(found.data), _normalised(found.target[:, None])[:, 0].astype(np.float32))
 
@@ -40,6 +45,8 @@ def diabetes() -> Arrays:
 @cache
 def wine() -> Arrays:
     """178 wines: thirteen measures of each, normalised, and the cultivar."""
+    from sklearn import datasets
+
     found = datasets.load_wine()
     return _split(_normalised(found.data), found.target.astype(np.int64))
 

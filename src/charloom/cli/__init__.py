@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from charloom.cli.checking import check
 from charloom.cli.console import explain, log
 from charloom.cli.data import describe
 from charloom.cli.generating import best, sample, score
@@ -37,7 +38,7 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
 )
-for command in (quickstart, describe, train, find_lr, sample, best, score, evaluate, ladder, runs):
+for command in (quickstart, describe, check, train, find_lr, sample, best, score, evaluate, ladder, runs):
     app.command(command)
 
 

@@ -15,7 +15,19 @@ from rich.table import Table
 
 from charloom.errors import CharloomError
 
-COMMANDS = ("quickstart", "describe", "train", "find-lr", "sample", "best", "score", "evaluate", "ladder", "runs")
+COMMANDS = (
+    "quickstart",
+    "describe",
+    "check",
+    "train",
+    "find-lr",
+    "sample",
+    "best",
+    "score",
+    "evaluate",
+    "ladder",
+    "runs",
+)
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)

@@ -19,7 +19,10 @@ def grouped(findings: Iterable[Finding]) -> list[Finding]:
     already are grouped anew, and of the same one, as before training and in it, the first stays.
     """
     flat = sorted((one for finding in findings for one in finding.every()), key=_importance)
-    every = list({finding.key: replace(finding, symptoms=()) for finding in reversed(flat)}.values())[::-1]
+    first: dict[tuple[str, str], Finding] = {}
+    for finding in flat:
+        first.setdefault(finding.key, replace(finding, symptoms=()))
+    every = list(first.values())
     roots: list[Finding] = []
     under: dict[tuple[str, str], list[Finding]] = {}
     for finding in every:

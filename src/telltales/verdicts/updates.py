@@ -43,7 +43,8 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     """
     ratios = run.values("update", "ratio", run.matrices)
     found = np.full(run.rows, np.nan)
-    some = (ratios > 0).any(1)
+    # One of several matrices says little of the others.
+    some = (ratios > 0).sum(1) >= min(2, ratios.shape[1])
     found[some] = np.nanquantile(ratios[some], quantile, axis=1, method="lower")
     return found
 
@@ -149,7 +150,10 @@ def update_too_small(run: Run) -> Iterator[Sign]:
 @rule("clipping-always-on")
 def clipping_always_on(run: Run) -> Iterator[Sign]:
     """Most updates used a gradient that had been clipped."""
-    before, used = run.scalar("gradient_norm"), run.scalar("gradient_norm_used")
+    of_each, used_of_each = run.values("gradient", "norm"), run.values("gradient", "norm_used")
+    # A gradient that no optimizer used is none that was clipped.
+    before = np.sqrt(np.nansum(np.where(np.isnan(used_of_each), np.nan, of_each) ** 2, axis=1))
+    used = run.scalar("gradient_norm_used")
     known = np.isfinite(before) & np.isfinite(used) & (before > 0) & (run.steps >= 10)
     if known.sum() < 8:
         return
