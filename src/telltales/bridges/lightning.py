@@ -1,0 +1,68 @@
+"""telltales in Lightning: ``Trainer(callbacks=[TelltalesCallback()])``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from telltales.bridges.optional import needed
+from telltales.finding import Finding
+from telltales.watching import Watch
+
+_MODULE = "lightning.pytorch" if importlib.util.find_spec("lightning") else "pytorch_lightning"
+_Callback: Any = needed(_MODULE, "lightning").Callback
+
+
+class TelltalesCallback(_Callback):  # type: ignore[misc]
+    """Watches a Lightning module from its first training batch to its last; an update is a step.
+
+    ``report``: write an HTML report there at the end. ``options``: those of `telltales.watch`. Afterwards ``watch``
+    has the record and the findings. Losses named ``val_loss`` or ``…/val_loss`` are recorded as those of dev.
+    """
+
+    def __init__(self, report: str | os.PathLike[str] | None = None, **options: Any) -> None:
+        super().__init__()
+        self._report = report
+        self._options = options
+        self._updates = 0
+        self.watch: Watch | None = None
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [] if self.watch is None else self.watch.findings()
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._updates = trainer.global_step
+        options = {"first_step": trainer.global_step} | self._options
+        self.watch = Watch(pl_module, trainer.optimizers, **options)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.watch is None or trainer.global_step == self._updates:
+            return
+        self._updates = trainer.global_step
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        inputs, targets = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        self.watch.step(torch.nan if loss is None else loss, inputs, targets)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if self.watch is None or trainer.sanity_checking:
+            return
+        for name, value in trainer.callback_metrics.items():
+            if name.rpartition("/")[2] == "val_loss":
+                self.watch.evaluation(value, "dev")
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self._close("finished")
+        if self._report is not None and self.watch is not None:
+            self.watch.report(self._report)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._close(type(exception).__name__)
+
+    def _close(self, outcome: str) -> None:
+        if self.watch is not None:
+            self.watch.close(outcome)
