@@ -111,7 +111,7 @@ class Sandbox:
 
 def step_of(call: list[str]) -> str:
     if "install" in call:
-        return "project" if "--editable" in call else call[-1]
+        return {".[charloom,report,dev]": "project", ".[bench,bridges]": "more"}.get(call[-1], call[-1])
     return call[call.index("-m") + 1]
 
 
@@ -174,12 +174,33 @@ def test_charloom_runs_where_the_caller_is_with_its_arguments_as_they_are(instal
 
 def test_tests_run_in_the_project(installed: Sandbox) -> None:
     installed.run("test", "-k", "a or b")
-    assert installed.calls() == [[str(installed.project), "-P", "-m", "pytest", "-k", "a or b"]]
+    assert installed.calls()[1:] == [[str(installed.project), "-P", "-m", "pytest", "-k", "a or b"]]
+
+
+def test_what_the_tests_and_the_bench_need_besides_is_installed_once(installed: Sandbox) -> None:
+    installed.run("test")
+    assert installed.steps() == "more pytest"
+    installed.run("bench", "faults", "--table")
+    assert installed.calls() == [[str(installed.home), "-m", "faultbench", "--table"]]
+    (installed.project / "constraints.txt").write_text("torch==2\n")
+    installed.run("test")
+    assert installed.steps() == f"{UPDATE} more pytest"
+
+
+def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> None:
+    status, _, err = installed.run("test", FAKE_PIP="exit 1")
+    assert (status, installed.steps()) == (1, "more")
+    assert "pip failed" in err
+
+
+def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
+    status, _, err = installed.run("bench", "speed")
+    assert (status, err) == (2, "lab: there are two benchmarks: faults and watching\n")
 
 
 def test_continuous_integration_runs_the_tests(sandbox: Sandbox) -> None:
     status, _, err = sandbox.run(str(sandbox.project / ".ci" / "run"), program=sandbox.bin / "bash")
-    assert (status, sandbox.steps()) == (0, f"{FROM_NOTHING} pytest"), err
+    assert (status, sandbox.steps()) == (0, f"{FROM_NOTHING} more pytest"), err
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]], ids=["none", "--help", "-h", "help"])
@@ -365,7 +386,7 @@ def test_everything_that_is_installed_is_pinned() -> None:
     """Name by name, the pins are the project with its extras and all they need."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    closure = installed_closure(["telltales[charloom,report,dev]"])
+    closure = installed_closure(["telltales[charloom,report,dev,bench,bridges]"])
     del closure["telltales"]
     assert {canonicalize_name(name): version for name, version in pins.items()} == {
         name: distribution.version.partition("+")[0]

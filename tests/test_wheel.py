@@ -72,7 +72,7 @@ def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
         "rich",
         "safetensors",
     }
-    assert set(facts.get_all("Provides-Extra", [])) == {"bench", "charloom", "dev", "report"}
+    assert set(facts.get_all("Provides-Extra", [])) == {"bench", "bridges", "charloom", "dev", "report"}
 
 
 class Elsewhere:

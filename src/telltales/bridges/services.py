@@ -52,17 +52,19 @@ class MLflow:
 
 
 class Trackio:
-    """A run of Trackio, which keeps what it logs in a local database."""
+    """A run of Trackio, which keeps what it logs in a local database: numbers as metrics, findings as alerts."""
 
     def __init__(self, run: Any) -> None:
         """``run``: what ``trackio.init(...)`` gave; it stays yours to finish."""
         self._run = run
+        self._level = needed("trackio", "trackio").AlertLevel
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         self._run.log({**numbers, "telltales/step": step})
 
     def finding(self, finding: Finding) -> None:
-        self._run.log({"telltales/finding": f"{finding.severity}: {finding.rule}: {finding.evidence}"})
+        level = {"error": "error", "warning": "warn"}.get(finding.severity, "info")
+        self._run.alert(title=f"telltales: {finding.rule}", text=str(finding), level=self._level(level))
 
     def close(self) -> None:
         """Nothing to do: the run is yours."""
