@@ -239,6 +239,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "weight-blow-up",
     ),
     "loss-not-falling": (
+        "loss-spike",
         "wrong-custom-gradient",
         "excessive-weight-decay",
         "weight-blow-up",

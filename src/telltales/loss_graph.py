@@ -30,6 +30,7 @@ _ARITHMETIC: tuple[str, ...] = (
     "Mul",
     "Div",
     "Neg",
+    "MaskedFill",
     "Sum",
     "Mean",
     "Squeeze",
@@ -74,13 +75,14 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     ``classes``: of a cross-entropy. ``dim``: that its softmax was taken over, and ``shape``: of the logits.
     ``reduction``: ``mean``, ``sum`` or ``none``; ``sign``: -1 where it is maximised; ``factor``: what the loss is
     multiplied by. ``terms``: how many kinds of loss are added up; ``others``: whether something that is no known loss
-    is added, too. ``weighted``: whether each example has a weight, as a policy gradient's advantage or a mask.
+    is added, too. ``smoothing``: of the labels. ``weighted``: whether each example has a weight, as a policy
+    gradient's advantage or a mask.
     ``broadcast``: the shape of the prediction and that of the comparison, where the first was stretched.
     """
     found: list[dict[str, Any]] = []
     todo = deque([_Place(loss.grad_fn, 1, 1.0, False, False, False)])
     seen: set[Any] = set()
-    others = False
+    others = smoothed = False
     while todo and len(seen) < MOST_NODES:
         place = todo.popleft()
         if place.node is None or place.node in seen:
@@ -91,13 +93,16 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
             found.append(facts)
         elif _operation(place.node) in _ARITHMETIC:
             todo.extend(_before(place))
-        else:
+        elif _operation(place.node) == "LogSoftmax":
             # Label smoothing adds a term of the same logits.
-            others = others or _operation(place.node) != "LogSoftmax"
+            smoothed = True
+        else:
+            others = True
     if not found:
         return {}
     # The same loss over several micro-batches is one; of different ones the first is the main one.
-    return {**found[0], "terms": len({facts["kind"] for facts in found}), "others": others}
+    smoothing = 1 - found[0]["factor"] if smoothed and found[0]["factor"] < 1 else 0.0
+    return {**found[0], "terms": len({facts["kind"] for facts in found}), "others": others, "smoothing": smoothing}
 
 
 def _before(place: _Place) -> list[_Place]:

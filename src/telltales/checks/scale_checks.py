@@ -62,23 +62,23 @@ def poor_init(look: Look) -> Iterator[Finding]:
     flat = [e for e in look.seen.events if _may_saturate(e, look) and e.flat > SATURATED]
     spread, slope = _spread([s.event.std for s in hidden]), _spread([s.event.gradient for s in hidden])
     if too_large and flat:
-        shown = f"and {flat[0].flat:.0%} of {flat[0].name} is in its flat part (limit {SATURATED:.0%})"
+        shown = f"{flat[0].flat:.0%} of {flat[0].name} is in its flat part (limit {SATURATED:.0%})"
     elif wrong and spread > LAYER_STD_RATIO and not has_norms:
-        shown = f"and the outputs' std changes {spread:,.0f}-fold from layer to layer (limit {LAYER_STD_RATIO:.0f})"
+        shown = f"the outputs' std changes {spread:,.0f}-fold from layer to layer (limit {LAYER_STD_RATIO:.0f})"
     elif min(spread, slope) > LAYER_STD_RATIO and not has_norms and _is_a_chain(look, hidden):
         wrong = hidden
         shown = (
-            f"and from layer to layer the outputs' std changes {spread:,.0f}-fold and their gradient's "
+            f"from layer to layer the outputs' std changes {spread:,.0f}-fold and their gradient's "
             f"{slope:,.0f}-fold (limit {LAYER_STD_RATIO:.0f})"
         )
     elif 2 * sum(s.ratio < too_small for s in wrong) > len(hidden) and len(hidden) > 1:
-        shown = f"less than {too_small:g} of that"
+        shown = f"it is less than {too_small:g} of that"
     else:
         return
     worst = max(wrong, key=lambda s: abs(math.log(s.ratio)))
     evidence = (
-        f"{worst.name} has a std of {worst.std:.3g}; {worst.gain:.3g}/sqrt({worst.fan_in}) = {worst.right:.3g} keeps "
-        f"the signal's size: {shown}"
+        f"{worst.name} has a std of {worst.std:.3g}, where {worst.gain:.3g}/sqrt({worst.fan_in}) = {worst.right:.3g} "
+        f"keeps the signal's size; {shown}"
     )
     layers = {s.name: {"std": s.std, "right": s.right, "gain": s.gain, "fan_in": s.fan_in} for s in wrong}
     steps = [f"{s.name} to a std of {s.gain:.3g}/sqrt({s.fan_in}) = {s.right:.3g}" for s in wrong]

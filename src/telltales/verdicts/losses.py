@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telltales.thresholds import (
     BATCHES_DIFFER,
+    BY_CHANCE,
     DIVERGED,
+    FEW_CLASSES_SLACK,
     FEWEST_LOSSES,
     GRAVE_SPIKE,
     GUESS_MARGIN,
@@ -42,15 +45,17 @@ def progress(run: Run) -> tuple[bool | None, float, float]:
     finite = losses[: broken[0]] if broken.size else losses
     if finite.size < 4:
         return None, math.nan, math.nan
-    count = max(finite.size // 5, 2)
+    count = max(finite.size // 5, min(finite.size // 2, 5))
     first, last = finite[: min(count, 10)], finite[-count:]
-    error = math.sqrt(first.var(ddof=1) / first.size + last.var(ddof=1) / last.size)
-    # Where the loss shoots up at once, the mean of the first few is not what it began with.
+    # Where the loss shoots up at once, the mean of the first few is not what it began with, nor is their spread noise.
     begun = min(float(first.mean()), float(finite[0]) + abs(float(finite[0])) * NOT_FALLING)
+    noise = first.var(ddof=1) if begun == float(first.mean()) else last.var(ddof=1)
+    error = math.sqrt(noise / first.size + last.var(ddof=1) / last.size)
     gone = begun - float(last.mean())
     least = NOT_FALLING * abs(begun)
     has_fallen = True if gone > max(T_VALUE * error, least) else None
-    if gone < least and (finite.size >= FEWEST_LOSSES or gone < -T_VALUE * error):
+    # The spread of a few losses says too little of what chance may do.
+    if gone < least and (finite.size >= FEWEST_LOSSES or (count >= 5 and gone < -T_VALUE * error)):
         has_fallen = False
     return has_fallen, begun, float(last.mean())
 
@@ -79,11 +84,12 @@ def guess_loss(run: Run) -> float:
 
 
 def label_entropy(run: Run) -> float:
-    """In nats, of the labels counted so far; where none were, ln C is its upper limit and NaN is given."""
+    """In nats, of the labels counted so far, smoothed as the loss does; NaN where none were counted."""
     counts = np.array(list((run.about.get("labels") or {}).values()), float)
     if counts.sum() < 100 or counts.size < 2:
         return math.nan
-    shares = counts / counts.sum()
+    smoothing = run.loss_facts.get("smoothing", 0.0)
+    shares = (1 - smoothing) * counts / counts.sum() + smoothing / counts.size
     # Miller and Madow 1955: a count of n labels shows too little entropy, by (C - 1) / 2n.
     return float(-(shares * np.log(shares)).sum() + (counts.size - 1) / (2 * counts.sum()))
 
@@ -100,12 +106,11 @@ def initial_loss(run: Run) -> Iterator[Sign]:
         math.log(classes) if kind == "cross_entropy" and classes > 1 else math.log(2) if "binary" in kind else math.nan
     )
     loss = float(run.scalar("loss")[0])
-    if loss > (1 + INITIAL_LOSS) * even:
+    limit = max((1 + INITIAL_LOSS) * even, even + FEW_CLASSES_SLACK)
+    if loss > limit:
         what = f"ln {classes}" if kind == "cross_entropy" else "ln 2"
-        evidence = (
-            f"the first loss is {loss:.3g}, {loss / even - 1:.0%} above {what} = {even:.3g} (limit {INITIAL_LOSS:.0%})"
-        )
-        yield Sign(evidence, step=0, numbers={"loss": loss, "even": even, "output": next(reversed(run.modules), "")})
+        evidence = f"the first loss is {loss:.3g}; an even guess has {what} = {even:.3g} (limit {limit:.3g})"
+        yield Sign(evidence, run.output, 0, {"loss": loss, "even": even, "output": run.output})
 
 
 @rule("loss-not-falling")
@@ -225,12 +230,16 @@ def label_noise(run: Run) -> Iterator[Sign]:
             f"without the input reaches, is {entropy:.3g}"
         )
         yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy})
-    elif MEMORISED_SHARE * entropy < now < limit and len(dev) >= 3 and best_dev > entropy:
+    elif MEMORISED_SHARE * entropy < now < (entropy if _rises(dev) else limit) and len(dev) >= 3 and best_dev > entropy:
         evidence = (
             f"the training loss is {now:.3g}, but no dev loss got below the labels' own entropy of "
             f"{entropy:.3g} (the best is {best_dev:.3g})"
         )
         yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy, "dev": best_dev})
+
+
+def _rises(losses: Sequence[float]) -> bool:
+    return len(losses) >= 3 and losses[-1] > losses[-2] > losses[0]
 
 
 def _still_falls(losses: NDArray[np.float64]) -> bool:
@@ -275,10 +284,11 @@ def unshuffled_data(run: Run) -> Iterator[Sign]:
             return
     for what in ("target", "input"):
         ratio, count = _between_to_within(run, what)
-        if count >= 8 and ratio > BATCHES_DIFFER:
+        limit = max(BATCHES_DIFFER, _by_chance(count))
+        if count >= 8 and ratio > limit:
             evidence = (
-                f"the batches' mean {what}s differ {ratio:.0f} times as much as shuffled batches would "
-                f"(variance, limit {BATCHES_DIFFER:.0f}; {count} batches)"
+                f"the batches' mean {what}s differ {ratio:.1f} times as much as shuffled batches would "
+                f"(variance, limit {limit:.1f}; {count} batches)"
             )
             yield Sign(evidence, step=int(run.steps[0]), numbers={"ratio": ratio})
             return
@@ -293,6 +303,13 @@ def _between_to_within(run: Run, what: str) -> tuple[float, int]:
     expected = float(np.mean(std[known] ** 2 / size[known]))
     found = float(np.var(mean[known], ddof=1))
     return (found / expected if expected > 0 else math.nan), int(known.sum())
+
+
+def _by_chance(count: int) -> float:
+    """What a variance of ``count`` normal numbers exceeds, as a share of its mean, once in `BY_CHANCE` trials."""
+    # Wilson and Hilferty 1931: the cube root of a chi-square over its degrees of freedom is nearly normal.
+    part = 2 / (9 * max(count - 1, 1))
+    return float((1 - part + NormalDist().inv_cdf(1 - BY_CHANCE) * math.sqrt(part)) ** 3)
 
 
 def _moving_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from telltales.observation import Evaluation
 from telltales.record import Record
+from telltales.thresholds import NEAR_ZERO_OUTPUT
 
 _SUPERVISED: tuple[str, ...] = (
     "cross_entropy",
@@ -109,6 +111,22 @@ class Run:
     def is_embedding(self, name: str) -> bool:
         """Whether a parameter is an embedding's table, most rows of which have no gradient in a step."""
         return "Embedding" in str(self.modules.get(self.parameters[name]["module"], {}).get("type", ""))
+
+    @cached_property
+    def output(self) -> str:
+        """The last module to run that is a linear or convolutional layer: the one that gives the scores."""
+        kinds = ("Linear", "Conv")
+        return next((n for n, m in reversed(self.modules.items()) if str(m.get("type")).startswith(kinds)), "")
+
+    @cached_property
+    def grown_matrices(self) -> list[str]:
+        """The matrices but an output layer's that begins near zero, on purpose, and has to grow to be of use."""
+        weight = f"{self.output}.weight"
+        if weight not in self.matrices or not self.rows:
+            return self.matrices
+        fan_in = math.prod(self.parameters[weight]["shape"][1:])
+        begins_small = float(self.values("weight", "std", [weight])[0, 0]) < NEAR_ZERO_OUTPUT / math.sqrt(fan_in)
+        return [name for name in self.matrices if name != weight] if begins_small else self.matrices
 
     @property
     def is_supervised(self) -> bool:

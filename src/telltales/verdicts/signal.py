@@ -102,21 +102,21 @@ def poor_init(run: Run) -> Iterator[Sign]:
     is_tiny = sum(s.ratio < too_small for s in wrong) * 2 > len(layers)
     if too_large and is_flat:
         shown = (
-            f"and {saturated[run.names('activation').index(is_flat[0])]:.0%} of {is_flat[0]} is in its "
-            f"flat part at the first step (limit {SATURATED:.0%})"
+            f"{saturated[run.names('activation').index(is_flat[0])]:.0%} of {is_flat[0]} is in its flat part at the "
+            f"first step (limit {SATURATED:.0%})"
         )
     elif spread > LAYER_STD_RATIO and not run.has_norms:
-        shown = f"and the outputs' std changes {spread:,.0f}-fold from layer to layer (limit {LAYER_STD_RATIO:.0f})"
+        shown = f"the outputs' std changes {spread:,.0f}-fold from layer to layer (limit {LAYER_STD_RATIO:.0f})"
     elif too_large and _is_confidently_wrong(run):
-        shown = f"and the first loss is {run.scalar('loss')[0]:.3g}"
+        shown = f"the first loss is {run.scalar('loss')[0]:.3g}"
     elif is_tiny:
-        shown = f"less than {too_small:g} of that"
+        shown = f"it is less than {too_small:g} of that"
     else:
         return
     worst = max(wrong, key=lambda s: abs(math.log(s.ratio)))
     evidence = (
-        f"{worst.parameter} has a std of {worst.std:.3g}; {worst.gain:.3g}/sqrt({worst.fan_in}) = "
-        f"{worst.right:.3g} keeps the signal's size: {shown}"
+        f"{worst.parameter} has a std of {worst.std:.3g}, where {worst.gain:.3g}/sqrt({worst.fan_in}) = "
+        f"{worst.right:.3g} keeps the signal's size; {shown}"
     )
     layers_now = {s.parameter: {"std": s.std, "right": s.right, "gain": s.gain, "fan_in": s.fan_in} for s in wrong}
     remedy = "Rescale: " + "; ".join(
@@ -222,7 +222,9 @@ def vanishing_gradient(run: Run) -> Iterator[Sign]:
     # What comes before weights of zero, such as LoRA's, has no gradient at first, and little for a while.
     at_first = run.values("gradient", "norm", names)[0]
     names = [name for name, norm in zip(names, at_first, strict=True) if norm > 0]
-    if len(names) < 3:
+    # An output layer is often begun near zero on purpose, which makes its own gradients large beside its weights.
+    names = [name for name in names if run.parameters[name]["module"] != run.output]
+    if len(names) < 2:
         return
     third = max(len(names) // 3, 1)
     first, last = names[:third], names[-third:]
@@ -243,6 +245,7 @@ def vanishing_gradient(run: Run) -> Iterator[Sign]:
 def exploding_gradient(run: Run) -> Iterator[Sign]:
     """Gradients that grow on their way back from layer to layer, or from step to step."""
     modules = list(dict.fromkeys(str(run.parameters[name]["module"]) for name in run.matrices))
+    modules = [module for module in modules if module != run.output]
     if len(modules) >= 3 and run.rows >= 2 and not run.has_norms:
         rms = run.values("activation_gradient", "rms", modules)[-2:]
         depth = rms[:, 0] / rms[:, -1]
@@ -337,7 +340,10 @@ def activation_drift(run: Run) -> Iterator[Sign]:
     """A layer whose outputs are of another size than at the beginning."""
     if run.rows < 12:
         return
-    names = run.names("activation")
+    # An output layer that begins near an even guess grows from next to nothing, and so does what comes after it.
+    ran = list(run.modules)
+    after = set(ran[ran.index(run.output) :]) if run.output else set()
+    names = [name for name in run.names("activation") if name not in after]
     stds = run.values("activation", "std", names)
     change = np.median(stds[-3:], axis=0) / np.median(stds[3:8], axis=0)
     there = np.flatnonzero((change > DRIFT) | (change < 1 / DRIFT))

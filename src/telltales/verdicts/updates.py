@@ -41,7 +41,7 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
 
     A low quantile says what nearly all do: matrices that began at zero, such as LoRA's, change by much of themselves.
     """
-    ratios = run.values("update", "ratio", run.matrices)
+    ratios = run.values("update", "ratio", run.grown_matrices)
     found = np.full(run.rows, np.nan)
     # One of several matrices says little of the others.
     some = (ratios > 0).sum(1) >= min(2, ratios.shape[1])
@@ -103,8 +103,10 @@ def _too_large(run: Run, ratios: NDArray[np.float64], at_first: bool, went: tupl
         evidence += f", and the loss went from {went[0]:.3g} to {went[1]:.3g}"
     since = int(run.steps[rows][int(np.argmax(ratios[rows] > LARGE_UPDATE))])
     factor = float(UPDATE_GUIDE) / typical
-    numbers = {"ratio": typical, "factor": factor, "learning_rate": _last_rate(run)}
-    return Sign(evidence, step=since, numbers=numbers, remedy=_rate_remedy(run, factor))
+    # Of the time when the updates were so large.
+    rate = _rate(run, int(np.argmax(np.where(early, ratios, -1))) if at_first else -1)
+    numbers = {"ratio": typical, "factor": factor, "learning_rate": rate}
+    return Sign(evidence, step=since, numbers=numbers, remedy=_rate_remedy(rate, factor))
 
 
 @rule("learning-rate-too-low")
@@ -123,8 +125,9 @@ def learning_rate_too_low(run: Run) -> Iterator[Sign]:
             f"{run.step + 1:,} steps"
         )
         factor = float(UPDATE_GUIDE) / largest
-        numbers = {"ratio": largest, "factor": factor, "learning_rate": _last_rate(run)}
-        yield Sign(evidence, step=int(run.steps[rows][0]), numbers=numbers, remedy=_rate_remedy(run, factor))
+        rate = _rate(run)
+        numbers = {"ratio": largest, "factor": factor, "learning_rate": rate}
+        yield Sign(evidence, step=int(run.steps[rows][0]), numbers=numbers, remedy=_rate_remedy(rate, factor))
 
 
 @rule("update-too-small")
@@ -236,7 +239,7 @@ def excessive_weight_decay(run: Run) -> Iterator[Sign]:
 @rule("weight-blow-up")
 def weight_blow_up(run: Run) -> Iterator[Sign]:
     """Weights that have grown to many times their first norm and go on growing."""
-    names = run.matrices
+    names = run.grown_matrices
     if run.rows < 6 or not names:
         return
     norms = run.values("weight", "norm", names)
@@ -266,13 +269,13 @@ def _rate_rises(run: Run) -> bool:
     return bool(run.rows > 2 and rates[-1] > 1.01 * rates[-3])
 
 
-def _last_rate(run: Run) -> float:
+def _rate(run: Run, row: int = -1) -> float:
+    """The learning rate at an observed step."""
     rates = run.learning_rate()
-    return float(rates[-1]) if run.rows else float("nan")
+    return float(rates[row]) if run.rows else float("nan")
 
 
-def _rate_remedy(run: Run, factor: float) -> str:
-    rate = _last_rate(run)
+def _rate_remedy(rate: float, factor: float) -> str:
     if not rate > 0:
         return f"Multiply the learning rate by about {factor:.2g}."
     return (
