@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from examples.data import Data, names, table
+from examples.data import Data, Pair, names, table
 from examples.example import Seen, example, train
 from examples.nets import adam, classifier, mlp
 
@@ -52,6 +52,21 @@ def train_eval_gap(sick: bool) -> Seen:
     if sick:
         for layer in (model[1], model[4]):
             layer.momentum = 1e-5
+    return train(model, adam(model), data, steps=200, evaluate=40)
+
+
+@example("class-imbalance")
+def class_imbalance(sick: bool) -> Seen:
+    """Of one class a tenth is left, and the mean loss hardly counts it."""
+    data = table()
+
+    def without(x: torch.Tensor, y: torch.Tensor) -> Pair:
+        kept = (y != 4) | (torch.arange(len(y)) % 10 == 0)
+        return x[kept], y[kept]
+
+    if sick:
+        data = Data(*without(data.x, data.y), without(*data.held_out))
+    model = classifier()
     return train(model, adam(model), data, steps=200, evaluate=40)
 
 

@@ -131,5 +131,7 @@ def train(
             if evaluate is not None and (step + 1) % evaluate == 0:
                 model.train(modes[1])
                 with torch.no_grad():
-                    watch.evaluation(loss_fn(model(data.held_out[0]), data.held_out[1]), "dev")
+                    scores, targets = model(data.held_out[0]), data.held_out[1]
+                    by_class = {} if targets.is_floating_point() else {"predicted": scores, "targets": targets}
+                    watch.evaluation(loss_fn(scores, targets), "dev", **by_class)
     return Seen(grouped((*before, *watch.findings())), watch.record)

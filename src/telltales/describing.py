@@ -81,11 +81,18 @@ class Description:
         else:
             record.about["labels"] = {str(label): count for label, count in sorted(self._labels.items())}
 
+    def ranks(self, record: Record, differing: Mapping[str, list[int]], number: int) -> None:
+        """Take in which processes hold other values than the first; the step is that since which they do."""
+        for name, facts in record.parameters.items():
+            before = facts.pop("ranks_differ", {"step": number})
+            if name in differing:
+                facts["ranks_differ"] = before | {"ranks": differing[name]}
+
     def _describe_parameters(self, record: Record, trained: tuple[str, ...], number: int) -> None:
         now = describe_parameters(self._models)
         for name, facts in now.items():
             before = record.parameters.get(name, {})
-            kept = {key: before[key] for key in ("untied", "moved_while_frozen") if key in before}
+            kept = {key: before[key] for key in ("untied", "moved_while_frozen", "ranks_differ") if key in before}
             lost = [alias for alias in before.get("aliases", ()) if alias not in facts["aliases"] and alias in now]
             record.parameters[name] = facts | kept | ({"untied": {"from": lost, "step": number}} if lost else {})
         self._trained = trained

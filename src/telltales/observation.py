@@ -137,3 +137,5 @@ class Evaluation:
     loss: float
     training: bool | None = None
     """Whether the model was in training mode then; None where that is not known or makes no difference."""
+    classes: Mapping[str, tuple[int, int]] | None = None
+    """Class → how many examples it has, and how many of them were predicted wrongly; None where that was not given."""

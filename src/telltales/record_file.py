@@ -78,7 +78,9 @@ class RecordWriter:
 
     def evaluate(self, evaluation: Evaluation) -> None:
         line = {"evaluation": evaluation.step, "split": evaluation.split, "loss": _number(evaluation.loss)}
-        self._write(line if evaluation.training is None else line | {"training": evaluation.training})
+        line |= {} if evaluation.training is None else {"training": evaluation.training}
+        line |= {} if evaluation.classes is None else {"classes": evaluation.classes}
+        self._write(line)
 
     def add_losses(self, first_step: int, losses: NDArray[np.float32]) -> None:
         self._write(_losses_line(first_step, losses))
@@ -243,7 +245,10 @@ def _evaluation(line: Mapping[str, Any]) -> Evaluation:
     training = line.get("training")
     if training is not None:
         training = bool(training)
-    return Evaluation(int(line["evaluation"]), str(line["split"]), _value(line["loss"]), training)
+    classes = line.get("classes")
+    if classes is not None:
+        classes = {str(name): (int(count), int(wrong)) for name, (count, wrong) in classes.items()}
+    return Evaluation(int(line["evaluation"]), str(line["split"]), _value(line["loss"]), training, classes)
 
 
 def _losses_line(first_step: int, losses: NDArray[np.float32]) -> dict[str, Any]:

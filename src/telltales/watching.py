@@ -20,6 +20,7 @@ from torch import nn
 
 from telltales.acting import UpdateGuard, Verdicts
 from telltales.automatic import Automatic
+from telltales.class_errors import class_errors
 from telltales.describing import Description
 from telltales.errors import FindingError, TelltalesError, TelltalesWarning, UsageError
 from telltales.finding import Finding
@@ -43,6 +44,7 @@ from telltales.observing import ObservedStep, Probes
 from telltales.outputs import Axes
 from telltales.parameter_readings import Stack
 from telltales.probes import ModuleProbe, compiled_parts
+from telltales.ranks import differing_ranks
 from telltales.record import Limits, Record
 from telltales.recording import Recording
 from telltales.schedule import Preset, choose_preset
@@ -77,6 +79,8 @@ class Watch:
     ``first_step``: the number of the first step, where a training goes on.
     ``resume``: go on with the record at ``path`` as well, cut back to ``first_step``, if there is one.
     ``around_spikes``: observe the steps after a loss that stands out, too; this reads every loss (a wait on a GPU).
+    ``ranks``: in a distributed training, compare the parameters of all processes at each observed step. Every process
+    has to watch with it, as they wait for one another.
     ``limits``: how much of each the record keeps in memory.
     ``rules``: what the findings come from; `telltales.RULES` and, if you like, your own.
     ``mute``: findings to leave out: an id, or an id, ``@`` and a pattern of places, as ``dead-relu@encoder.*``.
@@ -102,6 +106,7 @@ class Watch:
         first_step: int = 0,
         resume: bool = False,
         around_spikes: bool = False,
+        ranks: bool = False,
         limits: Limits | None = None,
         rules: Sequence[Rule] = RULES,
         mute: Iterable[str] = (),
@@ -115,6 +120,9 @@ class Watch:
         self._spikes = Spikes() if around_spikes else None
         if around_spikes and is_distributed():
             raise UsageError("around_spikes would observe other steps in each process", remedy="Leave it out.")
+        if ranks and not is_distributed():
+            raise UsageError("there is one process only, none to compare it with", remedy="Leave out ranks.")
+        self._ranks = ranks
         self._losses: list[torch.Tensor | float] = []
         self._previous: tuple[int, list[Stack]] = (-2, [])
         self._noise = NoiseScale()
@@ -193,11 +201,24 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - watching must not end a training
             self._end_after_failure(error)
 
-    def evaluation(self, loss: torch.Tensor | float, split: str = "dev") -> None:
-        """Record a loss on held-out data, measured after the steps so far."""
+    def evaluation(
+        self,
+        loss: torch.Tensor | float,
+        split: str = "dev",
+        *,
+        predicted: torch.Tensor | None = None,
+        targets: torch.Tensor | None = None,
+    ) -> None:
+        """Record a loss on held-out data, measured after the steps so far.
+
+        ``predicted``, scores (N, C) or classes (N,), and ``targets``, classes (N,): to count each class's errors.
+
+        Raises `UsageError` where the two do not fit.
+        """
         if self._open and self._is_main:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
-            self._recording.evaluate(Evaluation(self._next, split, value, self._mode.last))
+            classes = class_errors(predicted, targets)
+            self._recording.evaluate(Evaluation(self._next, split, value, self._mode.last, classes))
             self._raise(self._verdicts.judge(self.record))
 
     def baseline(self, name: str, loss: float) -> None:
@@ -341,6 +362,7 @@ class Watch:
         self._losses = []
         self._previous = self._next, step.parameters.gradients
         self._used = self._next, step.stale.used
+        differing = differing_ranks(self._models) if self._ranks else {}
         if not self._is_main:
             return
         if unfired:
@@ -350,6 +372,7 @@ class Watch:
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
         self._description.update(self.record, step, self._probes, self._next)
         self._description.labels(self.record, step.labels)
+        self._description.ranks(self.record, differing, self._next)
         self._recording.observe(observation)
         if self._live is not None:
             self._live.update(self.record)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from telltales.observation import Evaluation
 from telltales.thresholds import (
+    CLASS_ERROR,
+    CLASS_LEARNT,
     FALLEN,
+    FEWEST_OF_CLASS,
     GAP_AT_ONCE,
+    GAP_MATTERS,
+    IMBALANCE,
     OVERFIT_GAP,
     OVERFIT_RISE,
     PATIENCE,
@@ -58,12 +63,10 @@ def overfitting(run: Run) -> Iterator[Sign]:
             f"the {evaluations[0].split} loss rose from {losses[best]:.3g} after {step:,} steps to "
             f"{losses[-1]:.3g}, while the training loss fell from {train_then:.3g} to {train_now:.3g}"
         )
-        yield Sign(
-            evidence,
-            evaluations[0].split,
-            step,
-            {"best": float(losses[best]), "best_step": step, "last": float(losses[-1])},
-        )
+        numbers = {"best": float(losses[best]), "best_step": step, "last": float(losses[-1])}
+        # Of a loss that has nearly all gone, what it loses again is little.
+        is_little = losses[-1] - losses[best] < GAP_MATTERS * abs(float(run.losses[1][0]))
+        yield Sign(evidence, evaluations[0].split, step, numbers, severity="note" if is_little else None)
 
 
 @rule("overtraining")
@@ -117,7 +120,8 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
         found = [e for e in run.evaluations.get(split, []) if e.training is not True]
         if len(found) >= 2:
             pairs = [(e, _training_loss(run, e.step)) for e in found[-2:]]
-            if all(e.loss > GAP_AT_ONCE * t > 0 for e, t in pairs):
+            least = GAP_MATTERS * abs(float(run.losses[1][0]))
+            if all(e.loss > GAP_AT_ONCE * t > 0 and e.loss - t > least for e, t in pairs):
                 last, train = pairs[-1]
                 evidence = (
                     f"on training data the loss is {last.loss:.3g} in evaluation mode and {train:.3g} in "
@@ -141,6 +145,35 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
         yield Sign(evidence, norms[0], evaluations[0].step, {"evaluation": last.loss, "training": train}, tuple(norms))
 
 
+@rule("class-imbalance")
+def class_imbalance(run: Run) -> Iterator[Sign]:
+    """Rare classes that are nearly always predicted wrongly, while most examples are predicted rightly."""
+    for split, evaluations in run.evaluations.items():
+        known = [dict(e.classes) for e in evaluations if e.classes]
+        if len(known) < 2:
+            continue
+        largest = max(count for count, _ in known[-1].values())
+        missed = [name for name, (count, _) in known[-1].items() if FEWEST_OF_CLASS <= count < largest / IMBALANCE]
+        missed = [name for name in missed if all(_error(of, [name]) > CLASS_ERROR for of in known[-2:])]
+        overall = _error(known[-1], list(known[-1]))
+        if missed and overall < CLASS_LEARNT:
+            worst = max(missed, key=lambda name: _error(known[-1], [name]))
+            count, wrong = known[-1][worst]
+            evidence = (
+                f"of the {count:,} {split} examples of class {worst} {wrong / count:.0%} are predicted wrongly (limit "
+                f"{CLASS_ERROR:.0%}), of all {overall:.0%}; the largest class has {largest / count:.0f} times as many"
+            )
+            step = next(e.step for e in evaluations if e.classes)
+            yield Sign(evidence, f"class {worst}", step, {"missed": missed}, tuple(f"class {one}" for one in missed))
+            return
+
+
+def _error(classes: Mapping[str, tuple[int, int]], names: Sequence[str]) -> float:
+    """The share of wrong predictions of these classes' examples."""
+    found = [classes.get(name, (0, 0)) for name in names]
+    return sum(wrong for _, wrong in found) / max(sum(count for count, _ in found), 1)
+
+
 @rule("baseline-not-beaten")
 def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     """A held-out loss that is no better than that of a baseline: the number given, or the labels' entropy."""
@@ -159,4 +192,4 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
         )
 
 
-RULES = (overfitting, train_eval_gap, dev_too_good, baseline_not_beaten, overtraining)
+RULES = (overfitting, train_eval_gap, dev_too_good, class_imbalance, baseline_not_beaten, overtraining)

@@ -239,7 +239,7 @@ def label_noise(run: Run) -> Iterator[Sign]:
 
 
 def _rises(losses: Sequence[float]) -> bool:
-    return len(losses) >= 3 and losses[-1] > losses[-2] > losses[0]
+    return len(losses) >= 3 and losses[-1] > losses[0] and losses[-1] > (1 + NOT_FALLING) * min(losses)
 
 
 def _still_falls(losses: NDArray[np.float64]) -> bool:

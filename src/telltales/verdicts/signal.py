@@ -222,8 +222,8 @@ def vanishing_gradient(run: Run) -> Iterator[Sign]:
     # What comes before weights of zero, such as LoRA's, has no gradient at first, and little for a while.
     at_first = run.values("gradient", "norm", names)[0]
     names = [name for name, norm in zip(names, at_first, strict=True) if norm > 0]
-    # An output layer is often begun near zero on purpose, which makes its own gradients large beside its weights.
-    names = [name for name in names if run.parameters[name]["module"] != run.output]
+    # An output layer that begins near zero, on purpose, has gradients that are large beside its weights.
+    names = [name for name in names if name in run.grown_matrices]
     if len(names) < 2:
         return
     third = max(len(names) // 3, 1)
@@ -244,8 +244,7 @@ def vanishing_gradient(run: Run) -> Iterator[Sign]:
 @rule("exploding-gradient")
 def exploding_gradient(run: Run) -> Iterator[Sign]:
     """Gradients that grow on their way back from layer to layer, or from step to step."""
-    modules = list(dict.fromkeys(str(run.parameters[name]["module"]) for name in run.matrices))
-    modules = [module for module in modules if module != run.output]
+    modules = list(dict.fromkeys(str(run.parameters[name]["module"]) for name in run.grown_matrices))
     if len(modules) >= 3 and run.rows >= 2 and not run.has_norms:
         rms = run.values("activation_gradient", "rms", modules)[-2:]
         depth = rms[:, 0] / rms[:, -1]

@@ -192,6 +192,21 @@ def tied_weights_diverge(run: Run) -> Iterator[Sign]:
             return
 
 
+@rule("ranks-diverge")
+def ranks_diverge(run: Run) -> Iterator[Sign]:
+    """Processes that should hold the same parameters do not."""
+    facts = {name: one["ranks_differ"] for name, one in run.parameters.items() if one.get("ranks_differ")}
+    names = [name for name, one in facts.items() if one["step"] <= run.step]
+    if names:
+        ranks = sorted({rank for name in names for rank in facts[name]["ranks"]})
+        evidence = (
+            f"{len(names)} of {len(run.parameters)} parameters of process {listed([str(rank) for rank in ranks])} are "
+            f"not those of process 0: {listed(names)}"
+        )
+        since = min(int(facts[name]["step"]) for name in names)
+        yield Sign(evidence, names[0], since, {"ranks": ranks}, tuple(names))
+
+
 @rule("double-softmax")
 def double_softmax(run: Run) -> Iterator[Sign]:
     """The graph has a softmax or sigmoid before a loss that takes it itself."""
@@ -298,6 +313,7 @@ RULES = (
     missing_zero_grad,
     train_eval_mode,
     tied_weights_diverge,
+    ranks_diverge,
     double_softmax,
     missing_log_softmax,
     loss_reduction,

@@ -69,7 +69,9 @@ def learning_rate_too_high(run: Run) -> Iterator[Sign]:
     early = ratios[rows & (run.steps < FIRST_STEPS)]
     is_huge = was_whole or bool((ratios[rows][-2:] > HUGE_UPDATE).all())
     is_large = rows.sum() >= 5 and typical > LARGE_UPDATE and has_fallen is False
-    was_large = early.size >= 5 and float(np.median(early)) > MANY_LARGE_UPDATES and has_fallen is not None
+    # A loss that falls gets the time to fall below that of a guess.
+    has_had_time = has_fallen is False or (has_fallen is True and run.step >= FIRST_STEPS)
+    was_large = early.size >= 5 and float(np.median(early)) > MANY_LARGE_UPDATES and has_had_time
     if (is_huge or is_large or was_large) and not learns:
         yield _too_large(
             run, ratios, was_whole or (was_large and not is_large), None if has_fallen is None else (first, last)
