@@ -74,7 +74,7 @@ class Watch:
     ``loss_from``: the module whose output is the loss, or has it as ``loss``. With it, each update of the (last)
     optimizer is a step, and `Watch.step` need not be called: one line watches a loop that can't be changed.
     ``path``: where to write the record as it grows, as JSON lines.
-    ``live``: show a table on standard error as it goes on (on a terminal this needs rich).
+    ``live``: show a table on standard error as it goes on, and what is found (on a terminal this needs rich).
     ``scaler``: the `torch.amp.GradScaler`, so that gradients are read without the loss scale.
     ``first_step``: the number of the first step, where a training goes on.
     ``resume``: go on with the record at ``path`` as well, cut back to ``first_step``, if there is one.
@@ -148,6 +148,8 @@ class Watch:
             self._started = time.perf_counter() - self._recording.seconds
             self._automatic = self._self_counting(loss_from)
             self._live = _live_table() if live and self._is_main else None
+            if self._live is not None:
+                self._verdicts.listen(self._live.tell)
             self._arm()
         except BaseException:
             self._take_away()

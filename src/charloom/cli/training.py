@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charloom.dataset import Dataset
     from charloom.observer import Observer
     from charloom.runs import Run
+    from charloom.watching import Diagnosis
 
 INTERRUPTED = 130
 
@@ -48,12 +49,14 @@ def train(
         charloom train --resume shallow
 
     With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
-    targets, items; dev also for items seen and unseen in training), weights_sha256, reference. With --heal: before and
+    targets, items; dev also for items seen and unseen in training), weights_sha256, reference; of a watched training
+    also findings, the ids of the warnings and errors that are not gone. With --heal: before and
     after (each as above, with findings) and changes (setting, before, after, rule).
     """
     from charloom.dataset import Dataset
     from charloom.fitting import create_run
     from charloom.runs import Run
+    from charloom.watching import diagnose, watched_with
 
     if resume:
         if data or model or training:
@@ -82,12 +85,14 @@ def train(
         if json:
             print_json(as_json(healing))
         else:
-            _show_result(run, dataset, result)
+            _show_result(run, dataset, result, None)
             show_healing(healing)
-    elif json:
-        print_json(result)
+        return
+    diagnosis = None if watched_with(run) is None else diagnose(run)
+    if json:
+        print_json(result if diagnosis is None else result | {"findings": diagnosis.there})
     else:
-        _show_result(run, dataset, result)
+        _show_result(run, dataset, result, diagnosis)
 
 
 def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False, watch: str | None = None) -> dict[str, Any]:
@@ -114,7 +119,7 @@ def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False, watch
     return result
 
 
-def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
+def _show_result(run: Run, dataset: Dataset, result: dict[str, Any], diagnosis: Diagnosis | None) -> None:
     dev = result["dev"]
     steps = f"{result['steps']:,} steps, " if result["steps"] else ""
     rows = [["train", *_loss_cells(result["train"])], ["dev", *_loss_cells(dev["loss"])]]
@@ -125,6 +130,8 @@ def _show_result(run: Run, dataset: Dataset, result: dict[str, Any]) -> None:
     out.print(f"{result['parameters']:,} parameters, {steps}{result['seconds']:.1f} s, {result['outcome']}")
     out.print(f"weights sha256 {result['weights_sha256'][:16]}", highlight=False)
     line(f"{run.folder}")
+    if diagnosis is not None:
+        line(f"\n{diagnosis.text.strip()}\n" if diagnosis.there else "telltales found nothing wrong in the training.")
     if (run.folder / "report.html").exists():
         out.print(f"What went on inside: {run.folder / 'report.html'}", soft_wrap=True)
     uniform = math.log(len(dataset.vocabulary))

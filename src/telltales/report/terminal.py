@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from telltales.errors import UsageError
+from telltales.finding import Finding
 from telltales.record import Record
 from telltales.report.layer_table import MEASURES, OUTERMOST, exponent, layer_table, short_names
 from telltales.report.layers import LayerRow, layers, observed_at, telling
@@ -81,6 +82,13 @@ class LiveTable:
             self._wait = min(2 * self._wait, LONGEST_WAIT)
             self._show(record)
 
+    def tell(self, finding: Finding) -> None:
+        """Write an error or a warning, in two lines, so that it stays above the table."""
+        if finding.severity == "note":
+            return
+        said = "\n".join(str(finding).splitlines()[:2])
+        self._attempt(lambda: self._say(said))
+
     def __enter__(self) -> Self:
         if self._live is not None:
             self._attempt(self._live.start)
@@ -108,9 +116,18 @@ class LiveTable:
             # The stream is closed, or nobody reads it any more.
             self._next = math.inf
 
+    def _say(self, text: str) -> None:
+        text = "\n".join(visible(line) for line in text.splitlines())
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text(for_encoding(text, self._live.console.encoding)))
+        elif self._stream is not None:
+            self._stream.write(for_encoding(f"{text}\n", getattr(self._stream, "encoding", None)))
+            self._stream.flush()
+
     def _write(self, record: Record) -> None:
-        self._stream.write(for_encoding(f"{_now(record)}\n", getattr(self._stream, "encoding", None)))
-        self._stream.flush()
+        self._say(_now(record))
 
     def _draw(self, record: Record) -> None:
         from rich.text import Text

@@ -14,6 +14,7 @@ import made
 import numpy as np
 import pytest
 
+from telltales.catalogue import made as finding_of
 from telltales.errors import UsageError
 from telltales.observation import Evaluation, Observation, Reading
 from telltales.record import Record
@@ -207,6 +208,14 @@ def test_without_a_terminal_lines_come_at_ever_longer_intervals() -> None:
     steps = [int(line.split()[1]) for line in lines_of(stream.getvalue())]
     assert steps == [0, 1, 3, 7, 15, 31, 63, 99]
     assert before == 7
+
+
+def test_a_warning_is_said_at_once_and_a_note_is_not() -> None:
+    stream = Stream()
+    with LiveTable(stream) as table:
+        table.tell(finding_of("dead-relu", "98% of\x1b[2J them", "blocks.1", step=20))
+        table.tell(finding_of("plateau", "nothing moves", severity="note"))
+    assert lines_of(stream.getvalue()) == ["warning: dead-relu at blocks.1 (since step 20)", "  98% of\\x1b[2J them"]
 
 
 def test_nothing_new_is_not_said_twice() -> None:
