@@ -195,7 +195,7 @@ def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> No
 
 def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
     status, _, err = installed.run("bench", "speed")
-    assert (status, err) == (2, "lab: there are two benchmarks: faults and watching\n")
+    assert (status, err) == (2, "lab: there are three benchmarks: faults, quiet and watching\n")
 
 
 def test_continuous_integration_runs_the_tests(sandbox: Sandbox) -> None:

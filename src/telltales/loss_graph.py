@@ -30,6 +30,7 @@ _ARITHMETIC: tuple[str, ...] = (
     "Mul",
     "Div",
     "Neg",
+    "Rsub",
     "MaskedFill",
     "Sum",
     "Mean",
@@ -73,10 +74,10 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     ``kind``: ``cross_entropy``, ``nll``, ``binary_cross_entropy``, ``binary_cross_entropy_with_logits``, ``mse``, ….
     ``fed_by``: the operation whose result it was given (``softmax``, ``sigmoid``, ``log_softmax``, or another's name).
     ``classes``: of a cross-entropy. ``dim``: that its softmax was taken over, and ``shape``: of the logits.
-    ``reduction``: ``mean``, ``sum`` or ``none``; ``sign``: -1 where it is maximised; ``factor``: what the loss is
-    multiplied by. ``terms``: how many kinds of loss are added up; ``others``: whether something that is no known loss
-    is added, too. ``smoothing``: of the labels. ``weighted``: whether each example has a weight, as a policy
-    gradient's advantage or a mask.
+    ``reduction``: ``mean``, ``sum`` or ``none``; ``sign``: -1 where it is maximised. ``factor``: what the loss is
+    multiplied by, as far as the graph has kept it. ``terms``: how many kinds of loss are added up; ``others``: whether
+    something that is no known loss is added, too. ``smoothing``: of the labels. ``weighted``: whether each example
+    has a weight, as a policy gradient's advantage or a mask.
     ``broadcast``: the shape of the prediction and that of the comparison, where the first was stretched.
     """
     found: list[dict[str, Any]] = []
@@ -110,7 +111,7 @@ def _before(place: _Place) -> list[_Place]:
     parents = [parent for parent, _ in node.next_functions]
     factor, sign, summed = place.factor, place.sign, place.summed or operation == "Sum"
     weighted, divided = place.weighted, place.divided
-    if operation == "Neg":
+    if operation in ("Neg", "Rsub"):
         sign = -sign
     elif operation in ("Mul", "Div"):
         by_number = node.name().endswith("1")
