@@ -15,7 +15,7 @@ Result = Mapping[str, Any]
 HURTS = 0.05
 """A fault hurts where the result is worse than its twin's by this share of what training gained there."""
 _RIGHT = {fault.name: fault.right for fault in FAULTS}
-_STRUCTURAL = {fault.name for fault in FAULTS if fault.structural}
+_STRUCTURAL = {fault.name: fault.since for fault in FAULTS if fault.structural}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Judged:
     named: bool
     step: int | None
     """When it first named the cause, or else anything."""
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether that was in the first step with the fault in it, before it, or in the next."""
+        return self.step is not None and self.step <= _STRUCTURAL.get(self.result["fault"], 0) + 1
 
 
 def judged(results: Sequence[Result], tool: str) -> list[Judged]:
@@ -105,7 +110,7 @@ def summary(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     for tool in tool_names(results):
         runs = judged(results, tool)
         structural = [run for run in runs if run.result["fault"] in _STRUCTURAL]
-        at_once = sum(run.named and run.step is not None and run.step <= 1 for run in structural)
+        at_once = sum(run.named and run.is_at_once for run in structural)
         steps = [run.step for run in runs if run.step is not None]
         crashed = [r for r in results if r["heard"].get(tool, {}).get("crashed")]
         found[tool] = {

@@ -57,6 +57,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     ),
     "unregistered-parameter": ("optimizer-mismatch",),
     "no-gradient": (
+        "frozen-parameter",
         "constant-input",
         "saturated",
         "dead-relu",
@@ -155,6 +156,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "missing-zero-grad",
     ),
     "activation-collapse": (
+        "frozen-parameter",
         "vanishing-gradient",
         "excessive-weight-decay",
         "unshuffled-data",
@@ -343,7 +345,6 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "vanishing-gradient",
         "optimizer-mismatch",
         "unregistered-parameter",
-        "no-gradient",
         "schedule-ended-early",
         "dead-relu",
     ),

@@ -123,6 +123,8 @@ class Watch:
         if ranks and not is_distributed():
             raise UsageError("there is one process only, none to compare it with", remedy="Leave out ranks.")
         self._ranks = ranks
+        # In a distributed training all have to observe the same steps.
+        self._looks_for_the_end = not is_distributed()
         self._losses: list[torch.Tensor | float] = []
         self._previous: tuple[int, list[Stack]] = (-2, [])
         self._noise = NoiseScale()
@@ -192,6 +194,7 @@ class Watch:
                 self._observe(self._step, batch, targets, indices)
             self._mode.step_ended()
             wanted = self._spikes is not None and self._spikes.is_near(float(loss))
+            wanted = wanted or (self._looks_for_the_end and self._has_ended(loss))
             self._next += 1
             if wanted or self._schedule(self._next):
                 self._arm()
@@ -381,6 +384,13 @@ class Watch:
         for observer in self._observers:
             observer(self)
         self._raise(self._verdicts.observed(self.record))
+
+    def _has_ended(self, loss: torch.Tensor | float) -> bool:
+        """Whether this loss, which costs nothing to read, is the first that is not finite."""
+        if isinstance(loss, torch.Tensor) and loss.device.type != "cpu":
+            return False
+        self._looks_for_the_end = math.isfinite(loss)
+        return not self._looks_for_the_end
 
     def _raise(self, finding: Finding | None) -> None:
         if finding is not None and self._open:

@@ -229,6 +229,22 @@ def test_a_bad_gradient_between_observed_steps_is_caught_too():
     assert caught.value.finding.places == ("2.weight",)
 
 
+def test_the_step_after_the_first_loss_that_is_not_finite_is_looked_at():
+    torch.manual_seed(0)
+    model = deep_mlp()
+    optimizer = adam(model)
+    with telltales.watch(model, optimizer) as watch:
+        for step, (x, y) in enumerate(batches(24)):
+            loss = loss_of(model(x), y) * (math.nan if step >= 13 else 1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+    assert watch.record.steps.tolist() == [*range(11), 14, 20]
+    (finding,) = [one for one in watch.findings() if one.rule == "non-finite"]
+    assert (finding.step, finding.found) == (13, 14)
+
+
 def test_another_finding_ends_the_training_in_the_step_that_shows_it():
     torch.manual_seed(0)
     model = deep_mlp()

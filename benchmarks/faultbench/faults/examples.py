@@ -96,7 +96,7 @@ FAULTS = (
     Fault("labels shuffled", ("label-noise-or-shuffled",), is_supervised, shuffled_labels),
     Fault("data sorted", ("unshuffled-data",), _is_ordered, sorted_data),
     Fault("inputs blank", ("input-ignored", "constant-input"), is_supervised, blank_inputs, True),
-    Fault("one NaN", ("non-finite",), lambda t: bool(layers(t)), bad_value, True),
+    Fault("one NaN", ("non-finite",), lambda t: bool(layers(t)), bad_value, True, 57),
     Fault("one corrupt batch", ("loss-spike", "gradient-spike"), _takes_it_in, corrupt_batch),
     Fault("two dozen examples", ("overfitting",), is_supervised, few_examples),
 )

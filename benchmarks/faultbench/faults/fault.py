@@ -21,7 +21,9 @@ class Fault:
     applies: Callable[[Training], bool]
     inject: Callable[[Training], None]
     structural: bool = False
-    """Whether a look at one step, or at two where steps are compared, is enough."""
+    """Whether a look at one step, or at two where steps are compared, is enough once the fault is there."""
+    since: int = 0
+    """The first step with the fault in it."""
 
 
 def always(training: Training) -> bool:

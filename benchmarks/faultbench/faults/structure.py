@@ -213,8 +213,8 @@ FAULTS = (
     ),
     Fault("target is the input", ("future-leak",), lambda t: t.is_sequence, target_is_input, True),
     Fault("trains in evaluation mode", ("train-eval-mode",), _depends_on_mode, trains_in_eval, True),
-    Fault("evaluates in training mode", ("train-eval-mode",), _depends_on_mode, evaluates_in_train, True),
-    Fault("weights untied", ("tied-weights-diverge",), lambda t: isinstance(t.model, Decoder), untied, True),
+    Fault("evaluates in training mode", ("train-eval-mode",), _depends_on_mode, evaluates_in_train),
+    Fault("weights untied", ("tied-weights-diverge",), lambda t: isinstance(t.model, Decoder), untied, True, 5),
     Fault(
         "wrong custom gradient",
         ("wrong-custom-gradient",),
