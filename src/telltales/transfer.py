@@ -69,5 +69,8 @@ def stacks(tensors: Sequence[torch.Tensor]) -> Iterator[tuple[list[int], torch.T
 
 def as_vector(losses: Sequence[torch.Tensor | float]) -> torch.Tensor:
     """Losses as one float32 vector on their device."""
-    device = next((loss.device for loss in losses if isinstance(loss, torch.Tensor)), None)
+    numbers = [loss for loss in losses if not isinstance(loss, torch.Tensor)]
+    if len(numbers) == len(losses):
+        return torch.tensor(numbers, dtype=torch.float32)
+    device = next(loss.device for loss in losses if isinstance(loss, torch.Tensor))
     return torch.cat([torch.as_tensor(loss, dtype=torch.float32, device=device).reshape(-1) for loss in losses])

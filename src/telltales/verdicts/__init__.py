@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telltales.verdicts import evaluation, losses, numbers, signal, structure, updates
+from telltales.verdicts import evaluation, initial, losses, numbers, signal, structure, updates
 from telltales.verdicts.judging import Judge, judge
 from telltales.verdicts.rule import Rule, Sign, rule
 from telltales.verdicts.run import Run
@@ -10,6 +10,7 @@ from telltales.verdicts.run import Run
 RULES: tuple[Rule, ...] = (
     *structure.RULES,
     *numbers.RULES,
+    *initial.RULES,
     *signal.RULES,
     *updates.RULES,
     *losses.RULES,

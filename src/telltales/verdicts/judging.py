@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from telltales.errors import TelltalesWarning
 from telltales.finding import Finding
 from telltales.record import Record
@@ -49,13 +51,16 @@ class Judge:
         if not run.rows:
             return []
         now: dict[tuple[str, str], Finding] = {}
-        for rule in tuple(self._rules):
-            heard = [finding for finding in self._asked(rule, run) if not self._is_muted(finding)]
-            known = [key for key in self._found if key[0] == rule.entry.rule]
-            for finding in heard:
-                # One finding stays itself when another place has become the worst.
-                key = known[0] if len(heard) == len(known) == 1 else finding.key
-                now.setdefault(key, finding)
+        # Numbers that are missing, or infinite, fail a rule's comparisons without a word.
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            for rule in tuple(self._rules):
+                heard = [finding for finding in self._asked(rule, run) if not self._is_muted(finding)]
+                known = [key for key in self._found if key[0] == rule.entry.rule]
+                for finding in heard:
+                    # One finding stays itself when another place has become the worst.
+                    key = known[0] if len(heard) == len(known) == 1 else finding.key
+                    now.setdefault(key, finding)
         fresh = []
         for key, finding in now.items():
             before = self._found.get(key)

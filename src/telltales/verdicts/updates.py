@@ -29,6 +29,7 @@ from telltales.thresholds import (
     WHOLE_UPDATE,
 )
 from telltales.verdicts.losses import guess_loss, progress
+from telltales.verdicts.rows import lower_quantiles, medians
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -42,11 +43,9 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     A low quantile says what nearly all do: matrices that began at zero, such as LoRA's, change by much of themselves.
     """
     ratios = run.values("update", "ratio", run.grown_matrices)
-    found = np.full(run.rows, np.nan)
     # One of several matrices says little of the others.
     some = (ratios > 0).sum(1) >= min(2, ratios.shape[1])
-    found[some] = np.nanquantile(ratios[some], quantile, axis=1, method="lower")
-    return found
+    return np.where(some, lower_quantiles(ratios, quantile), np.nan)
 
 
 def _first_updates_were_whole(run: Run, ratios: NDArray[np.float64]) -> bool:
@@ -140,7 +139,7 @@ def update_too_small(run: Run) -> Iterator[Sign]:
     if rows.sum() < 5 or len(names) < 3:
         return
     ratios = run.values("update", "ratio", names)[rows][-5:]
-    usual = np.nanmedian(np.where(ratios > 0, ratios, np.nan), axis=1) if (ratios > 0).any() else np.full(5, np.nan)
+    usual = medians(np.where(ratios > 0, ratios, np.nan))
     is_small = ((ratios > 0) & (ratios < 1e-3 * usual[:, None]) & (ratios < SMALL_UPDATE)).all(0)
     there = np.flatnonzero(is_small)
     if there.size:
