@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from torch.utils.hooks import RemovableHandle
 from telltales.naming import every_parameter, unwrapped
 from telltales.probes import Hook, compiled_parts, is_traced
 
+RIGHT_EVALUATIONS, STEPS_WITHOUT_EVALUATION = 3, 1000
+"""After so many of the first, or of the second, it is no longer looked at in which mode a model is evaluated."""
 MOST_NAMED = 32
 """So many of a kind are named in a record; the count says how many there are."""
 
@@ -87,16 +89,18 @@ class FrozenMarks:
 class ModeProbe:
     """Remembers in which mode a model last ran, so that an evaluation in training mode can be told.
 
-    A hook on the models themselves, there all the time, and only where the mode makes a difference.
+    A hook on the models themselves, only where the mode makes a difference. It costs a little at every step, so it goes
+    when evaluations have been seen to be right, or none has come for long.
     """
 
     def __init__(self, models: Mapping[str, nn.Module]) -> None:
         self.last: bool | None = None
         """Whether the last forward pass without gradients was in training mode; None if there was none in the step."""
+        self._right = self._steps = 0
         self._handles: list[RemovableHandle] = []
         roots = [unwrapped(model) for model in models.values()]
         if mode_dependent(models) and not any(compiled_parts(model) for model in models.values()):
-            self._handles = [root.register_forward_hook(_Saw(self._saw)) for root in roots]
+            self._handles = [root.register_forward_hook(_Saw(self)) for root in roots]
 
     def remove(self) -> None:
         for handle in self._handles:
@@ -106,19 +110,30 @@ class ModeProbe:
     def step_ended(self) -> None:
         """What runs from here on, and without gradients, is no training step."""
         self.last = None
+        self._steps += 1
+        if self._steps == STEPS_WITHOUT_EVALUATION:
+            self.remove()
 
-    def _saw(self, training: bool) -> None:
-        if not torch.is_grad_enabled():
-            self.last = training
+    def evaluated(self) -> bool | None:
+        """What was seen before this evaluation."""
+        self._steps = 0
+        self._right += self.last is False
+        if self._right == RIGHT_EVALUATIONS:
+            self.remove()
+        return self.last
+
+    def saw(self, training: bool) -> None:
+        self.last = training
 
 
 class _Saw(Hook):
-    def __init__(self, tell: Callable[[bool], None]) -> None:
-        self._tell = tell
+    def __init__(self, probe: ModeProbe) -> None:
+        self._probe = probe
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not is_traced():
-            self._tell(module.training)
+        # It is called at every step: what costs least, and rules out most, comes first.
+        if not torch.is_grad_enabled() and not is_traced():
+            self._probe.saw(module.training)
 
 
 def _plain(value: Any) -> Any:

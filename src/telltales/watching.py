@@ -223,7 +223,7 @@ class Watch:
         if self._open and self._is_main:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
             classes = class_errors(predicted, targets)
-            self._recording.evaluate(Evaluation(self._next, split, value, self._mode.last, classes))
+            self._recording.evaluate(Evaluation(self._next, split, value, self._mode.evaluated(), classes))
             self._raise(self._verdicts.judge(self.record))
 
     def baseline(self, name: str, loss: float) -> None:

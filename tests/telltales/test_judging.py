@@ -245,6 +245,31 @@ def test_the_step_after_the_first_loss_that_is_not_finite_is_looked_at():
     assert (finding.step, finding.found) == (13, 14)
 
 
+@pytest.mark.parametrize(("modes", "told"), [([False] * 5, None), ([True] * 5, 1), ([False, False, True], 3)])
+def test_the_mode_of_evaluations_is_looked_at_until_it_has_been_right_for_a_while(modes: list[bool], told: int | None):
+    """``told``: after which evaluation."""
+    torch.manual_seed(0)
+    model = deep_mlp()
+    optimizer = adam(model)
+    data = batches(len(modes))
+    with telltales.watch(model, optimizer, schedule=lambda step: True) as watch:
+        for number, ((x, y), mode) in enumerate(zip(data, modes, strict=True)):
+            loss = loss_of(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+            model.train(mode)
+            with torch.no_grad():
+                held_out = loss_of(model(x), y)
+            model.train()
+            watch.evaluation(held_out)
+            found = "train-eval-mode" in [one.rule for one in watch.findings()]
+            assert found == (told is not None and number + 1 >= told)
+    assert [e.training for e in watch.record.evaluations.of("dev")][:3] == modes[:3]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_another_finding_ends_the_training_in_the_step_that_shows_it():
     torch.manual_seed(0)
     model = deep_mlp()
