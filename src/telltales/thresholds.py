@@ -105,6 +105,7 @@ T_VALUE = Threshold(3, "Three standard errors: one in 700 by chance.")
 PLATEAU = Threshold(1e-3, "Published: share of the loss in a window.")
 GUESS_MARGIN = Threshold(0.15, "Bench: share by which a guess differs between samples of the data.")
 LONG_ENOUGH = Threshold(150, "Bench: steps after which a small net has left the entropy of the labels.")
+LONG_TRAINING = Threshold(1000, "Proposal: steps after which any training has begun to learn, if it ever will.")
 MEMORISED_SHARE = Threshold(0.3, "Bench: below this share of the labels' entropy examples were learnt by heart.")
 BY_CHANCE = Threshold(1e-6, "Proposal: how often shuffled batches may differ more; a training asks hundreds of times.")
 LABEL_ENTROPY = Threshold(0.05, "Bench: share by which the loss must get below the entropy of the labels.")
@@ -113,6 +114,7 @@ ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C."
 
 # At evaluation
 OVERFIT_RISE = Threshold(0.05, "Bench: the last dev loss above the lowest.")
+RISE_BY_CHANCE = Threshold(0.005, "Proposal: how often a line through evaluations that only scatter rises as much.")
 FALLEN = Threshold(0.01, "Bench: share by which the training loss fell meanwhile.")
 OVERFIT_GAP = Threshold(0.1, "Published: (dev - train) / train.")
 TOO_GOOD = Threshold(0.5, "Bench: the dev loss below the training loss; small dev sets differ by less.")

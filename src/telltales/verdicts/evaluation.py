@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from telltales.observation import Evaluation
 from telltales.thresholds import (
@@ -16,13 +18,16 @@ from telltales.thresholds import (
     GAP_AT_ONCE,
     GAP_MATTERS,
     IMBALANCE,
+    NOT_FALLING,
     OVERFIT_GAP,
     OVERFIT_RISE,
     PATIENCE,
+    RISE_BY_CHANCE,
+    T_VALUE,
     TOO_GOOD,
     WORSE_THAN_UNTRAINED,
 )
-from telltales.verdicts.losses import guess_loss
+from telltales.verdicts.losses import guess_loss, is_young_table, still_falls
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -49,14 +54,14 @@ def overfitting(run: Run) -> Iterator[Sign]:
     losses = np.array([e.loss for e in evaluations])
     best = int(np.argmin(losses))
     after = losses[best + 1 :]
-    if len(after) < max(3, len(losses) // 5) or not losses[best] > 0:
+    if len(after) < max(4, len(losses) // 5) or not losses[best] > 0:
         return
     train_then, train_now = _training_loss(run, evaluations[best].step), _training_loss(run, evaluations[-1].step)
     is_higher = (
         losses[-1] > (1 + OVERFIT_RISE) * losses[best] and (after[-3:] > (1 + OVERFIT_RISE / 2) * losses[best]).all()
     )
-    # One that jumps up and down has not risen.
-    has_risen = is_higher and float(np.abs(np.diff(after)).sum()) < 2 * float(after[-1] - losses[best])
+    # A small held-out sample jumps up and down, and its lowest loss is luck: what rises does so from one to the next.
+    has_risen = is_higher and _rises_steadily(after)
     if has_risen and train_now < (1 - FALLEN) * train_then and losses[-1] > (1 + OVERFIT_GAP) * train_now:
         step = evaluations[best].step
         evidence = (
@@ -67,6 +72,24 @@ def overfitting(run: Run) -> Iterator[Sign]:
         # Of a loss that has nearly all gone, what it loses again is little.
         is_little = losses[-1] - losses[best] < GAP_MATTERS * abs(float(run.losses[1][0]))
         yield Sign(evidence, evaluations[0].split, step, numbers, severity="note" if is_little else None)
+
+
+def _rises_steadily(losses: NDArray[np.float64]) -> bool:
+    """Whether a line through the losses rises by more than their scatter around it explains."""
+    count = len(losses)
+    places = np.arange(count) - (count - 1) / 2
+    slope = float((places * losses).sum() / (places**2).sum())
+    rest = losses - losses.mean() - slope * places
+    error = math.sqrt(float((rest**2).sum()) / (count - 2) / float((places**2).sum()))
+    return slope > t_quantile(RISE_BY_CHANCE, count - 2) * error
+
+
+def t_quantile(share: float, degrees: int) -> float:
+    """What Student's t exceeds with this probability (Hill 1970's first terms of Cornish and Fisher's expansion)."""
+    z = NormalDist().inv_cdf(1 - share)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / degrees + second / degrees**2
 
 
 @rule("overtraining")
@@ -92,19 +115,22 @@ def dev_too_good(run: Run) -> Iterator[Sign]:
     evaluations = _held_out(run)
     dependent = set((run.about.get("mode_dependent") or {}).values())
     facts = run.loss_facts
-    if len(evaluations) < 3 or dependent or facts.get("others") or facts.get("terms") != 1 or not run.is_supervised:
+    if len(evaluations) < 4 or dependent or facts.get("others") or facts.get("terms") != 1 or not run.is_supervised:
         return
     if facts.get("factor", 1.0) != 1.0 or facts.get("reduction") != "mean":
         return
-    recent = evaluations[-3:]
+    recent = evaluations[-4:]
     train = [_training_loss(run, e.step) for e in recent]
-    if all(0 < e.loss < (1 - TOO_GOOD) * t for e, t in zip(recent, train, strict=True)):
+    dev = np.array([e.loss for e in recent])
+    # That of a few examples scatters.
+    is_clear = min(train) - dev.mean() > T_VALUE * dev.std(ddof=1)
+    if is_clear and all(0 < e.loss < (1 - TOO_GOOD) * t for e, t in zip(recent, train, strict=True)):
         # A loss that still falls fast is lower at the end of its window than in it.
         if train[-1] < (1 - TOO_GOOD) * train[0]:
             return
         evidence = (
             f"the {recent[0].split} loss is {recent[-1].loss:.3g} and the training loss {train[-1]:.3g}, "
-            f"at the last three evaluations (limit {TOO_GOOD:.0%})"
+            f"at the last four evaluations (limit {TOO_GOOD:.0%})"
         )
         yield Sign(evidence, recent[0].split, recent[0].step, {"dev": recent[-1].loss, "train": train[-1]})
 
@@ -180,9 +206,13 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     evaluations = _held_out(run)
     given = {name: float(loss) for name, loss in (run.about.get("baselines") or {}).items()}
     given |= {"a guess that does not look at the input": guess_loss(run)}
-    if len(evaluations) < 2 or run.losses[1].size < 100:
+    losses = run.losses[1]
+    if len(evaluations) < 3 or losses.size < 100 or still_falls(losses) or is_young_table(run):
         return
     best = min(e.loss for e in evaluations)
+    if best == evaluations[-1].loss < (1 - NOT_FALLING) * evaluations[-2].loss:
+        # On its way down.
+        return
     beaten = {name: loss for name, loss in given.items() if best >= loss}
     if beaten:
         name = min(beaten, key=lambda one: beaten[one])

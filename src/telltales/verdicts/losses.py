@@ -20,6 +20,7 @@ from telltales.thresholds import (
     INITIAL_LOSS,
     LABEL_ENTROPY,
     LONG_ENOUGH,
+    LONG_TRAINING,
     LOSS_SPIKE,
     LOST_PROGRESS,
     MEMORISED_SHARE,
@@ -65,8 +66,10 @@ def guess_loss(run: Run) -> float:
 
     For classes the entropy of the labels; for yes and no that of their share; for numbers their variance.
     """
-    kind, mean, std = run.loss_facts.get("kind"), run.scalar("target_mean"), run.scalar("target_std")
-    if run.loss_facts.get("reduction") != "mean" or not run.is_supervised:
+    facts = run.loss_facts
+    kind, mean, std = facts.get("kind"), run.scalar("target_mean"), run.scalar("target_std")
+    is_plain = facts.get("reduction") == "mean" and not facts.get("others") and facts.get("terms") == 1
+    if not is_plain or not run.is_supervised:
         return math.nan
     if kind == "cross_entropy":
         return label_entropy(run)
@@ -117,7 +120,7 @@ def initial_loss(run: Run) -> Iterator[Sign]:
 def loss_not_falling(run: Run) -> Iterator[Sign]:
     """A supervised loss that is where it was at first."""
     losses = run.losses[1]
-    if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or _still_falls(losses):
+    if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or still_falls(losses) or is_young_table(run):
         return
     fell, first, last = progress(run)
     # A model that was trained before may have little left to learn.
@@ -125,6 +128,11 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
     if fell is False and not knows:
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
+
+
+def is_young_table(run: Run) -> bool:
+    """Whether this is the beginning of a model of embeddings alone: each row learns by itself, and most come seldom."""
+    return not run.matrices and run.losses[1].size < LONG_TRAINING
 
 
 @rule("plateau")
@@ -213,7 +221,7 @@ def label_noise(run: Run) -> Iterator[Sign]:
     """A model that learns what a guess without the input reaches, or nothing that holds on other data."""
     entropy = guess_loss(run)
     steps, losses = run.losses
-    if not entropy > 0 or losses.size < LONG_ENOUGH:
+    if not entropy > 0 or losses.size < LONG_ENOUGH or is_young_table(run):
         return
     count = max(losses.size // 5, 20)
     now = float(losses[-count:].mean())
@@ -221,10 +229,10 @@ def label_noise(run: Run) -> Iterator[Sign]:
     best_dev = min(dev, default=math.nan)
     limit = (1 - LABEL_ENTROPY) * entropy
     is_stuck = limit < now < (1 + GUESS_MARGIN) * entropy
-    is_certain = len(dev) >= 3 or losses.size >= 1000
+    is_certain = len(dev) >= 3 or losses.size >= LONG_TRAINING
     # Another sample of the data has another entropy.
     learns = best_dev < (1 - GUESS_MARGIN) * entropy
-    if is_stuck and is_certain and not learns and not _still_falls(losses):
+    if is_stuck and is_certain and not learns and not still_falls(losses):
         evidence = (
             f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "
             f"without the input reaches, is {entropy:.3g}"
@@ -242,7 +250,7 @@ def _rises(losses: Sequence[float]) -> bool:
     return len(losses) >= 3 and losses[-1] > losses[0] and losses[-1] > (1 + NOT_FALLING) * min(losses)
 
 
-def _still_falls(losses: NDArray[np.float64]) -> bool:
+def still_falls(losses: NDArray[np.float64]) -> bool:
     """Whether the second half of the losses ends below where it begins, beyond noise."""
     half = losses[losses.size // 2 :]
     early, late = half[: half.size // 2], half[half.size // 2 :]

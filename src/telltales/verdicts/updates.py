@@ -43,8 +43,8 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     A low quantile says what nearly all do: matrices that began at zero, such as LoRA's, change by much of themselves.
     """
     ratios = run.values("update", "ratio", run.grown_matrices)
-    # One of several matrices says little of the others.
-    some = (ratios > 0).sum(1) >= min(2, ratios.shape[1])
+    # One of several matrices says little of the others, and a model of one bears any: it starts anew at each step.
+    some = (ratios > 0).sum(1) >= 2
     return np.where(some, lower_quantiles(ratios, quantile), np.nan)
 
 
