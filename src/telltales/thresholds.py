@@ -114,7 +114,9 @@ ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C."
 
 # At evaluation
 OVERFIT_RISE = Threshold(0.05, "Bench: the last dev loss above the lowest.")
-RISE_BY_CHANCE = Threshold(0.005, "Proposal: how often a line through evaluations that only scatter rises as much.")
+RISE_BY_CHANCE = Threshold(0.015, "Proposal: how often evaluations that only scatter rise as steadily.")
+BY_HEART = Threshold(0.1, "Bench: the training loss beside the dev loss.")
+LITTLE_LEARNT = Threshold(0.5, "Bench: the dev loss beside the first loss.")
 FALLEN = Threshold(0.01, "Bench: share by which the training loss fell meanwhile.")
 OVERFIT_GAP = Threshold(0.1, "Published: (dev - train) / train.")
 TOO_GOOD = Threshold(0.5, "Bench: the dev loss below the training loss; small dev sets differ by less.")

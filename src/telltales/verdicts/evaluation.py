@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from telltales.observation import Evaluation
 from telltales.thresholds import (
+    BY_HEART,
     CLASS_ERROR,
     CLASS_LEARNT,
     FALLEN,
@@ -18,6 +19,7 @@ from telltales.thresholds import (
     GAP_AT_ONCE,
     GAP_MATTERS,
     IMBALANCE,
+    LITTLE_LEARNT,
     NOT_FALLING,
     OVERFIT_GAP,
     OVERFIT_RISE,
@@ -47,49 +49,47 @@ def _training_loss(run: Run, step: int) -> float:
 
 @rule("overfitting")
 def overfitting(run: Run) -> Iterator[Sign]:
-    """The dev loss has risen since its best while the training loss fell on."""
+    """The dev loss has risen since its best while the training loss fell on; or training data are known by heart."""
     evaluations = _held_out(run)
     if len(evaluations) < 4:
         return
-    losses = np.array([e.loss for e in evaluations])
-    best = int(np.argmin(losses))
-    after = losses[best + 1 :]
-    if len(after) < max(4, len(losses) // 5) or not losses[best] > 0:
-        return
-    train_then, train_now = _training_loss(run, evaluations[best].step), _training_loss(run, evaluations[-1].step)
-    is_higher = (
-        losses[-1] > (1 + OVERFIT_RISE) * losses[best] and (after[-3:] > (1 + OVERFIT_RISE / 2) * losses[best]).all()
-    )
-    # A small held-out sample jumps up and down, and its lowest loss is luck: what rises does so from one to the next.
-    has_risen = is_higher and _rises_steadily(after)
-    if has_risen and train_now < (1 - FALLEN) * train_then and losses[-1] > (1 + OVERFIT_GAP) * train_now:
-        step = evaluations[best].step
+    split, losses = evaluations[0].split, np.array([e.loss for e in evaluations])
+    best, train = int(np.argmin(losses)), _training_loss(run, evaluations[-1].step)
+    step, first = evaluations[best].step, abs(float(run.losses[1][0]))
+    numbers = {"best": float(losses[best]), "best_step": step, "last": float(losses[-1]), "train": train}
+    train_then = _training_loss(run, step)
+    if _has_risen(losses, best) and train < (1 - FALLEN) * train_then and losses[-1] > (1 + OVERFIT_GAP) * train:
         evidence = (
-            f"the {evaluations[0].split} loss rose from {losses[best]:.3g} after {step:,} steps to "
-            f"{losses[-1]:.3g}, while the training loss fell from {train_then:.3g} to {train_now:.3g}"
+            f"the {split} loss rose from {losses[best]:.3g} after {step:,} steps to {losses[-1]:.3g}, while the "
+            f"training loss fell from {train_then:.3g} to {train:.3g}"
         )
-        numbers = {"best": float(losses[best]), "best_step": step, "last": float(losses[-1])}
         # Of a loss that has nearly all gone, what it loses again is little.
-        is_little = losses[-1] - losses[best] < GAP_MATTERS * abs(float(run.losses[1][0]))
-        yield Sign(evidence, evaluations[0].split, step, numbers, severity="note" if is_little else None)
+        is_little = losses[-1] - losses[best] < GAP_MATTERS * first
+        yield Sign(evidence, split, step, numbers, severity="note" if is_little else None)
+    elif 0 <= train < BY_HEART * float(losses[-4:].min()) and float(losses[-4:].min()) > LITTLE_LEARNT * first:
+        evidence = (
+            f"the training loss fell from {first:.3g} to {train:.3g}, as of what is known by heart; the {split} "
+            f"loss is {losses[-1]:.3g}"
+        )
+        yield Sign(evidence, split, step, numbers)
+
+
+def _has_risen(losses: NDArray[np.float64], best: int) -> bool:
+    """Whether the losses since the ``best`` are higher, and have become so step by step."""
+    after = losses[best + 1 :]
+    if len(after) < max(5, len(losses) // 5) or not losses[best] > 0:
+        return False
+    is_higher = losses[-1] > (1 + OVERFIT_RISE) * losses[best]
+    # A small held-out sample jumps up and down, and its lowest loss is luck.
+    return bool(is_higher and (after[-3:] > (1 + OVERFIT_RISE / 2) * losses[best]).all() and _rises_steadily(after))
 
 
 def _rises_steadily(losses: NDArray[np.float64]) -> bool:
-    """Whether a line through the losses rises by more than their scatter around it explains."""
+    """Whether later losses are higher than earlier ones by more than chance lets them (Mann 1945, Kendall's tau)."""
     count = len(losses)
-    places = np.arange(count) - (count - 1) / 2
-    slope = float((places * losses).sum() / (places**2).sum())
-    rest = losses - losses.mean() - slope * places
-    error = math.sqrt(float((rest**2).sum()) / (count - 2) / float((places**2).sum()))
-    return slope > t_quantile(RISE_BY_CHANCE, count - 2) * error
-
-
-def t_quantile(share: float, degrees: int) -> float:
-    """What Student's t exceeds with this probability (Hill 1970's first terms of Cornish and Fisher's expansion)."""
-    z = NormalDist().inv_cdf(1 - share)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / degrees + second / degrees**2
+    pairs = np.triu(np.sign(losses[None, :] - losses[:, None]), 1).sum()
+    deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return float(pairs - 1) / deviation > NormalDist().inv_cdf(1 - RISE_BY_CHANCE)
 
 
 @rule("overtraining")

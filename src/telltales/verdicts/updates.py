@@ -44,7 +44,7 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     """
     ratios = run.values("update", "ratio", run.grown_matrices)
     # One of several matrices says little of the others, and a model of one bears any: it starts anew at each step.
-    some = (ratios > 0).sum(1) >= 2
+    some = ((ratios > 0).sum(1) >= min(2, ratios.shape[1])) & (len(run.matrices) > 1)
     return np.where(some, lower_quantiles(ratios, quantile), np.nan)
 
 
