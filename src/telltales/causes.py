@@ -213,6 +213,8 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "low-adam-epsilon",
     ),
     "learning-rate-too-high": (
+        "initial-loss",
+        "tiny-batch-norm",
         "excessive-weight-decay",
         "poor-init",
         "unshuffled-data",

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 import telltales
 from telltales.flat_values import WINDOW
@@ -80,6 +81,17 @@ class Description:
             record.about.pop("labels", None)
         else:
             record.about["labels"] = {str(label): count for label, count in sorted(self._labels.items())}
+
+    def end(self, record: Record) -> None:
+        """Take in which parameters are not finite now: what an exception ended is not observed any more."""
+        there = {
+            name: parameter.detach()
+            for name, parameter in every_parameter(self._models).items()
+            if not parameter.is_meta and not is_lazy(parameter)
+        }
+        found = [name for name, values in there.items() if not bool(values.isfinite().all())]
+        if found:
+            record.about["not_finite_at_end"] = found[:MOST_NAMED]
 
     def ranks(self, record: Record, differing: Mapping[str, list[int]], number: int) -> None:
         """Take in which processes hold other values than the first; the step is that since which they do."""

@@ -86,6 +86,7 @@ class RecordWriter:
         self._write(_losses_line(first_step, losses))
 
     def close(self, outcome: str) -> None:
+        self._describe({})
         self._write({"outcome": outcome})
         self._file.close()
 

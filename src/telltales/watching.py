@@ -264,6 +264,8 @@ class Watch:
             self._step = None
             self._take_away()
             losses = self._waiting_losses()
+            if self._is_main and len(self.record):
+                self._description.end(self.record)
             self._recording.close(outcome, self._next - len(losses), losses)
             if len(self.record):
                 self._verdicts.judge(self.record)

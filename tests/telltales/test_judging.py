@@ -245,6 +245,25 @@ def test_the_step_after_the_first_loss_that_is_not_finite_is_looked_at():
     assert (finding.step, finding.found) == (13, 14)
 
 
+def test_what_an_exception_ended_is_looked_at_once_more(tmp_path: Path):
+    torch.manual_seed(0)
+    model = deep_mlp()
+    optimizer = adam(model)
+    path = tmp_path / "record.jsonl"
+    with telltales.watch(model, optimizer, path=path) as watch:
+        for x, y in batches(16):
+            loss = loss_of(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+        with torch.no_grad():
+            model[2].weight[0, 0] = math.nan
+    for findings in (watch.findings(), telltales.judge(telltales.read_record(path))):
+        (finding,) = [one for one in findings if one.rule == "non-finite"]
+        assert finding.places == ("2.weight",)
+
+
 @pytest.mark.parametrize(("modes", "told"), [([False] * 5, None), ([True] * 5, 1), ([False, False, True], 3)])
 def test_the_mode_of_evaluations_is_looked_at_until_it_has_been_right_for_a_while(modes: list[bool], told: int | None):
     """``told``: after which evaluation."""

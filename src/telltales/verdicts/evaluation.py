@@ -163,7 +163,9 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
         return
     first, last = float(losses[:5].mean()), evaluations[-1]
     train = _training_loss(run, last.step)
-    if all(e.loss > WORSE_THAN_UNTRAINED * first for e in evaluations[-2:]) and train < 0.9 * first:
+    # What is known by heart is another matter.
+    learns = BY_HEART * first < train < 0.9 * first
+    if learns and all(e.loss > WORSE_THAN_UNTRAINED * first for e in evaluations[-2:]):
         evidence = (
             f"the {last.split} loss is {last.loss:.3g} after {last.step:,} steps, worse than the first "
             f"training loss of {first:.3g}, though training has brought that to {train:.3g}"

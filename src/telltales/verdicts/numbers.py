@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from telltales.thresholds import HALF_LIMIT, SKIPPED_UPDATES, SMALLEST_LOSS_SCALE
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
+from telltales.verdicts.structure import listed
 
 _KINDS = (
     ("weight", "of the weights"),
@@ -36,6 +37,9 @@ def non_finite(run: Run) -> Iterator[Sign]:
         if worse.size:
             step = int(steps[worse[0]])
             yield Sign(f"the loss was {losses[worse[0]]} at step {step:,}", step=step, numbers={"kind": "loss"})
+        elif run.is_whole and (names := run.about.get("not_finite_at_end")):
+            evidence = f"when the training ended, {listed(names)} held values that were not finite"
+            yield Sign(evidence, names[0], run.step, {"kind": "weight"}, tuple(names))
         return
     row = int(np.argmax(bad))
     step = int(run.steps[row])

@@ -83,12 +83,14 @@ def no_gradient(run: Run) -> Iterator[Sign]:
     if not is_one and run.rows < 10:
         return
     trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
-    norms = run.values("gradient", "norm", trained)
+    # Of a loss that is not finite there is no gradient that could be told from none.
+    is_known = np.isfinite(run.scalar("loss"))
+    norms, steps = run.values("gradient", "norm", trained)[is_known], run.steps[is_known]
     if not np.isfinite(norms).any():
         return
     never = [name for name, column in zip(trained, norms.T, strict=True) if np.isnan(column).all() and _ran(run, name)]
     zero: list[str] = []
-    late = run.steps >= 1
+    late = steps >= 1
     if late.sum() >= 8:
         is_zero = (norms[late] == 0).all(0)
         zero = [name for name, there in zip(trained, is_zero, strict=True) if there and name in run.matrices]
