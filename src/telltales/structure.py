@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from telltales.naming import every_parameter, unwrapped
+from telltales.observation import Evaluation
 from telltales.probes import Hook, compiled_parts, is_traced
 
 RIGHT_EVALUATIONS, STEPS_WITHOUT_EVALUATION = 3, 1000
@@ -101,6 +102,14 @@ class ModeProbe:
         roots = [unwrapped(model) for model in models.values()]
         if mode_dependent(models) and not any(compiled_parts(model) for model in models.values()):
             self._handles = [root.register_forward_hook(_Saw(self)) for root in roots]
+
+    def resume(self, evaluations: Iterable[Evaluation], step: int) -> None:
+        """Go on as after these evaluations, at this step."""
+        known = list(evaluations)
+        self._right = sum(one.training is False for one in known)
+        self._steps = step - max((one.step for one in known), default=0)
+        if self._right >= RIGHT_EVALUATIONS or self._steps >= STEPS_WITHOUT_EVALUATION:
+            self.remove()
 
     def remove(self) -> None:
         for handle in self._handles:

@@ -147,6 +147,9 @@ class Watch:
             path = path if self._is_main else None
             about = self._description.about(self._preset.name)
             self._recording = Recording(path, about, limits, first_step if resume else None)
+            if resume:
+                every = self.record.evaluations
+                self._mode.resume([one for split in every.splits for one in every.of(split)], first_step)
             self._started = time.perf_counter() - self._recording.seconds
             self._automatic = self._self_counting(loss_from)
             self._live = _live_table() if live and self._is_main else None
