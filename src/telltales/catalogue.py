@@ -8,6 +8,13 @@ from typing import Any
 
 from telltales.finding import BEFORE_TRAINING, Finding, Severity
 
+GRADIENT_OF_ZEROS = (
+    "A gradient of zeros teaches nothing: on its way back it meets something flat, or is multiplied by zero.",
+    "Look between this layer and the loss for a softmax, sigmoid or tanh of large values, units that are silent on "
+    "every example, a multiplication by zero, or weights of zero.",
+)
+"""Why, and what to try, where ``no-gradient`` means that there is one, of zeros."""
+
 
 @dataclass(frozen=True)
 class Entry:

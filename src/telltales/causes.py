@@ -57,6 +57,8 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
     ),
     "unregistered-parameter": ("optimizer-mismatch",),
     "no-gradient": (
+        "double-softmax",
+        "unnormalised-input",
         "frozen-parameter",
         "constant-input",
         "saturated",

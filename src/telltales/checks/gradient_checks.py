@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from telltales.catalogue import made
+from telltales.catalogue import GRADIENT_OF_ZEROS, made
 from telltales.checks.look import TRANSPARENT, Event, Look
 from telltales.checks.structure_checks import listed
 from telltales.finding import Finding
@@ -39,7 +39,8 @@ def no_gradient(look: Look) -> Iterator[Finding]:
         what = "have no gradient" if never else "have a gradient of zeros, at the first steps, too,"
         evidence = f"{len(names)} of {len(trained)} trainable parameters {what} though their modules ran"
         evidence = f"{evidence}: {listed(names)}"
-        yield made("no-gradient", evidence, names[0], numbers={"missing": names}, places=names)
+        why, remedy = (None, None) if never else GRADIENT_OF_ZEROS
+        yield made("no-gradient", evidence, names[0], numbers={"missing": names}, places=names, why=why, remedy=remedy)
 
 
 def _ran(look: Look, name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from telltales.catalogue import GRADIENT_OF_ZEROS
 from telltales.finding import Severity
 from telltales.thresholds import (
     HALF_EPSILON,
@@ -100,7 +101,9 @@ def no_gradient(run: Run) -> Iterator[Sign]:
         evidence = (
             f"{len(names)} of {len(trained)} trainable parameters {what}, though their modules ran: {listed(names)}"
         )
-        yield Sign(evidence, names[0], int(run.steps[0]), {"missing": names}, tuple(names))
+        why, remedy = (None, None) if never else GRADIENT_OF_ZEROS
+        since = int(run.steps[0])
+        yield Sign(evidence, names[0], since, {"missing": names}, tuple(names), why=why, remedy=remedy)
 
 
 def _ran(run: Run, name: str) -> bool:
