@@ -2,11 +2,13 @@
 
     .venv/bin/python benchmarks/watching.py                 the deep MLP, then the transformer
     .venv/bin/python benchmarks/watching.py --only mlp      one of them
+    .venv/bin/python benchmarks/watching.py --device cuda   on a GPU, the transformer on batches of 64 × 64
 
 For every watcher two copies of one training take turns, a block of steps each, one of them watched; every step is
 timed, and medians are compared. "Observed step" is what a step costs that is looked at, "other step" one that is not,
 both in plain steps; "10,000" and "100,000" are what this adds to so many steps under the schedule (for the peers: under
-the default schedule of telltales), and "measured" is the whole time of 10,000 watched steps against plain ones.
+the default schedule of telltales), and "measured" is the whole time of 10,000 watched steps against plain ones (of the
+transformer on a GPU, 2,000). A GPU is waited for after each step that is timed alone, and in "measured" after a block.
 Peers that are not installed are left out: pip install tensorboard wandb.
 """
 
@@ -19,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,7 @@ class Program:
         return loss
 
 
-def deep_mlp() -> Program:
+def deep_mlp(device: str) -> Program:
     """Five hidden layers of 100 with batch norm and tanh on three characters, 47 thousand parameters, batch 32."""
     torch.manual_seed(0)
     layers: list[nn.Module] = [nn.Embedding(27, 10), nn.Flatten()]
@@ -54,10 +57,10 @@ def deep_mlp() -> Program:
     for _ in range(5):
         layers += [nn.Linear(inputs, 100, bias=False), nn.BatchNorm1d(100), nn.Tanh()]
         inputs = 100
-    model = nn.Sequential(*layers, nn.Linear(inputs, 27))
+    model = nn.Sequential(*layers, nn.Linear(inputs, 27)).to(device)
 
     def batch() -> Any:
-        return torch.randint(27, (32, 3)), torch.randint(27, (32,))
+        return torch.randint(27, (32, 3), device=device), torch.randint(27, (32,), device=device)
 
     return Program("deep MLP, batch 32", model, torch.optim.SGD(model.parameters(), lr=0.1), batch)
 
@@ -77,16 +80,16 @@ class Decoder(nn.Module):
         return self.head(self.blocks(self.embedding(x) + self.position, mask=self.mask, is_causal=True))
 
 
-def transformer() -> Program:
-    """A decoder of six blocks, 384 wide, 10.9 million parameters, batches of 8 × 64 tokens."""
+def transformer(device: str) -> Program:
+    """A decoder of six blocks, 384 wide, 10.9 million parameters, batches of 8 × 64 tokens (64 × 64 on a GPU)."""
     torch.manual_seed(0)
-    model = Decoder()
+    model, rows = Decoder().to(device), 8 if device == "cpu" else 64
 
     def batch() -> Any:
-        tokens = torch.randint(256, (8, 65))
+        tokens = torch.randint(256, (rows, 65), device=device)
         return tokens[:, :-1], tokens[:, 1:]
 
-    return Program("transformer, 8 × 64 tokens", model, torch.optim.AdamW(model.parameters(), lr=3e-4), batch)
+    return Program(f"transformer, {rows} × 64 tokens", model, torch.optim.AdamW(model.parameters(), lr=3e-4), batch)
 
 
 def ours(preset: str) -> Watcher:
@@ -179,25 +182,32 @@ WATCHERS: dict[str, tuple[Watcher, Callable[[int], bool]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("mlp", "transformer"))
+    parser.add_argument("--watcher", action="append", choices=WATCHERS, help="this one only; may be repeated")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} thread(s)")
+    on = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} thread(s)"
+    print(f"torch {torch.__version__}, {on}")
+    watchers = options.watcher or list(WATCHERS)
     # Steps to look at one by one, and steps under the real schedule, both for each side.
     if options.only != "transformer":
-        compare(deep_mlp, probing=200, running=10_000, block=100)
-    if options.only != "mlp":
-        compare(transformer, probing=8, running=0, block=4)
+        compare(partial(deep_mlp, options.device), watchers, probing=200, running=10_000, block=100)
+    if options.only != "mlp" and options.device == "cpu":
+        compare(partial(transformer, options.device), watchers, probing=8, running=0, block=4)
+    elif options.only != "mlp":
+        compare(partial(transformer, options.device), watchers, probing=50, running=2_000, block=50)
 
 
-def compare(make: Callable[[], Program], probing: int, running: int, block: int) -> None:
+def compare(make: Callable[[], Program], watchers: list[str], probing: int, running: int, block: int) -> None:
     program = make()
     parameters = sum(parameter.numel() for parameter in program.model.parameters())
     print(f"\n{program.name} ({parameters:,} parameters)")
     print(
         f"{'':20}{'plain step':>12}{'observed step':>15}{'other step':>12}{'10,000':>10}{'100,000':>10}{'measured':>10}"
     )
-    for name, (attach, schedule) in WATCHERS.items():
+    for name in watchers:
+        attach, schedule = WATCHERS[name]
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.suppress(ImportError):
             plain, observed = take_turns(make, attach, lambda step: True, probing, block, Path(folder) / "a")
             unlooked, other = take_turns(make, attach, lambda step: step < 2, 5 * probing, block, Path(folder) / "b")
@@ -209,27 +219,39 @@ def compare(make: Callable[[], Program], probing: int, running: int, block: int)
                 expected += f"{share * costs[0] + (1 - share) * costs[1] - 1:>+10.1%}"
             measured = ""
             if running and schedule(1234) is False:
-                plain, watched = take_turns(make, attach, schedule, running, block, Path(folder) / "c")
+                plain, watched = take_turns(make, attach, schedule, running, block, Path(folder) / "c", wait=False)
                 measured = f"{sum(watched) / sum(plain) - 1:+.1%}"
             cells = f"{base * 1e6:>9,.0f} µs{costs[0]:>14.2f}×{costs[1]:>11.3f}×{expected}{measured:>10}"
             print(f"{name:20}{cells}", flush=True)
 
 
 def take_turns(
-    make: Callable[[], Program], attach: Watcher, schedule: Callable[[int], bool], steps: int, block: int, folder: Path
+    make: Callable[[], Program],
+    attach: Watcher,
+    schedule: Callable[[int], bool],
+    steps: int,
+    block: int,
+    folder: Path,
+    wait: bool = True,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each step of a plain and of a watched training, which run a block of steps in turn."""
+    """Seconds of each step of a plain and of a watched training, which run a block of steps in turn.
+
+    ``wait``: for a GPU, after every step rather than at the end of a block.
+    """
     folder.mkdir()
     plain, watched = make(), make()
     watch = attach(watched.model, watched.optimizer, folder, schedule)
     times: tuple[list[float], list[float]] = ([], [])
     for first in range(0, steps, block):
         for side, program in enumerate((plain, watched)):
-            for number in range(first, min(first + block, steps)):
+            last = min(first + block, steps) - 1
+            for number in range(first, last + 1):
                 started = time.perf_counter()
                 loss = program.step()
                 if side:
                     watch(number, loss)
+                if loss.is_cuda and (wait or number == last):
+                    torch.cuda.synchronize()
                 times[side].append(time.perf_counter() - started)
     return times
 

@@ -83,13 +83,19 @@ class Description:
             record.about["labels"] = {str(label): count for label, count in sorted(self._labels.items())}
 
     def end(self, record: Record) -> None:
-        """Take in which parameters are not finite now: what an exception ended is not observed any more."""
+        """Take in which parameters are not finite now: what an exception ended is not observed any more.
+
+        Nothing is taken in where the device gives nothing any more, as after a CUDA error.
+        """
         there = {
             name: parameter.detach()
             for name, parameter in every_parameter(self._models).items()
             if not parameter.is_meta and not is_lazy(parameter)
         }
-        found = [name for name, values in there.items() if not bool(values.isfinite().all())]
+        try:
+            found = [name for name, values in there.items() if not bool(values.isfinite().all())]
+        except RuntimeError:
+            return
         if found:
             record.about["not_finite_at_end"] = found[:MOST_NAMED]
 

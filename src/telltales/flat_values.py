@@ -101,8 +101,7 @@ class FlatValues:
         """``values``: (modules, examples, units)."""
         regions = [module.flat for module in modules if module.flat is not None]
         low, high = (
-            torch.tensor([getattr(region, side) for region in regions], dtype=values.dtype, device=values.device)
-            for side in ("low", "high")
+            _beside(values, [getattr(region, side) for region in regions]).to(values.dtype) for side in ("low", "high")
         )
         inside = margins(values, low, high)
         always_flat = inside.amax(1) <= 0
@@ -132,5 +131,10 @@ def _count_examples(states: list[UnitState], always_flat: torch.Tensor, examples
     counted = (torch.stack(so_far) + examples) * always_flat
     for state, row in zip(states, counted.unbind(), strict=True):
         state.flat_for = row
-    needed = torch.tensor([min(WINDOW, state.seen) for state in states], device=counted.device)
+    needed = _beside(counted, [min(WINDOW, state.seen) for state in states])
     return (counted >= needed[:, None]).float().mean(1)
+
+
+def _beside(values: torch.Tensor, numbers: list[float]) -> torch.Tensor:
+    """A few numbers as a vector where ``values`` are, without a wait for a GPU's work."""
+    return torch.tensor(numbers).to(values.device, non_blocking=True)
