@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--healthy-seeds", type=int, default=45, help="of each program as it is")
     parser.add_argument("--only", metavar="PROGRAM", action="append", help="of these programs only")
     parser.add_argument("--faults", metavar="FAULT", action="append", help="these faults only")
-    parser.add_argument("--half", choices=("tuning", "reporting", "both"), default="both")
+    parser.add_argument("--half", choices=("tuning", "reporting", "unseen", "all"), default="all")
     parser.add_argument("--tools", metavar="TOOL", action="append", help="these tools only")
     parser.add_argument("--again", metavar="TOOL", action="append", default=[], help="hear this tool anew")
     parser.add_argument("--list", action="store_true", help="say what would be run")
@@ -38,7 +38,7 @@ def main() -> int:
     from faultbench.programs import PROGRAMS
     from faultbench.running import HEALTHY, jobs, key_of, read_results, run_all
 
-    programs = [p.name for p in PROGRAMS if options.half in ("both", p.half)]
+    programs = [p.name for p in PROGRAMS if options.half in ("all", p.half)]
     if options.only:
         unknown = set(options.only) - {p.name for p in PROGRAMS}
         if unknown:
@@ -62,7 +62,7 @@ def main() -> int:
     if options.json:
         print(json.dumps(table.as_json(found), indent=2))
     else:
-        halves = ("reporting", "tuning") if options.half == "both" else (options.half,)
+        halves = ("unseen", "reporting", "tuning") if options.half == "all" else (options.half,)
         print("\n".join(table.text(found, half) for half in halves if any(r["half"] == half for r in found)))
     return 0
 

@@ -13,6 +13,7 @@ from telltales.errors import FindingError, UsageError
 from telltales.finding import SEVERITIES, Finding
 from telltales.naming import trained_parameters
 from telltales.record import Record
+from telltales.turns import leaves_out
 from telltales.verdicts import Judge, Rule
 from telltales.verdicts.judging import is_judged
 
@@ -88,7 +89,7 @@ class UpdateGuard:
     def _before_update(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         bad = [parameter for parameter in held if not _is_finite(parameter.grad)]
-        if bad:
+        if bad and not leaves_out(optimizer):
             names = {id(parameter): name for name, parameter in trained_parameters(self._models).items()}
             places = [names[id(parameter)] for parameter in bad if id(parameter) in names]
             evidence = f"the gradients of {len(bad)} of {len(held)} parameters are not finite, and no update was made"

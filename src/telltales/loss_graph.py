@@ -66,6 +66,7 @@ class _Place:
     summed: bool
     weighted: bool
     divided: bool
+    scaled: bool
 
 
 def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
@@ -77,11 +78,12 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     ``reduction``: ``mean``, ``sum`` or ``none``; ``sign``: -1 where it is maximised. ``factor``: what the loss is
     multiplied by, as far as the graph has kept it. ``terms``: how many kinds of loss are added up; ``others``: whether
     something that is no known loss is added, too. ``smoothing``: of the labels. ``weighted``: whether each example
-    has a weight, as a policy gradient's advantage or a mask.
+    has a weight, as a policy gradient's advantage or a mask. ``is_one``: whether it is one loss, neither multiplied nor
+    divided by anything, or several that each are, as those of micro-batches. ``class_weights``: whether there are any.
     ``broadcast``: the shape of the prediction and that of the comparison, where the first was stretched.
     """
     found: list[dict[str, Any]] = []
-    todo = deque([_Place(loss.grad_fn, 1, 1.0, False, False, False)])
+    todo = deque([_Place(loss.grad_fn, 1, 1.0, False, False, False, False)])
     seen: set[Any] = set()
     others = smoothed = False
     while todo and len(seen) < MOST_NODES:
@@ -103,19 +105,23 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
         return {}
     # The same loss over several micro-batches is one; of different ones the first is the main one.
     smoothing = 1 - found[0]["factor"] if smoothed and found[0]["factor"] < 1 else 0.0
-    return {**found[0], "terms": len({facts["kind"] for facts in found}), "others": others, "smoothing": smoothing}
+    scaled = [facts.pop("scaled") for facts in found]
+    is_one = all(scaled) if len(found) > 1 else not scaled[0]
+    kinds = len({facts["kind"] for facts in found})
+    return {**found[0], "terms": kinds, "others": others, "smoothing": smoothing, "is_one": is_one}
 
 
 def _before(place: _Place) -> list[_Place]:
     node, operation = place.node, _operation(place.node)
     parents = [parent for parent, _ in node.next_functions]
     factor, sign, summed = place.factor, place.sign, place.summed or operation == "Sum"
-    weighted, divided = place.weighted, place.divided
+    weighted, divided, scaled = place.weighted, place.divided, place.scaled
     if operation in ("Neg", "Rsub"):
         sign = -sign
     elif operation in ("Mul", "Div"):
         by_number = node.name().endswith("1")
         weighted = weighted or (not by_number and bool(_shape(node)))
+        scaled = scaled or not (by_number or _shape(node))
         # A sum that is divided by something is a mean.
         divided = divided or operation == "Div"
         other = node._saved_other if by_number else None
@@ -124,13 +130,13 @@ def _before(place: _Place) -> list[_Place]:
             sign *= 1 if other > 0 else -1
     elif operation == "Sub" and len(parents) == 2:
         signs = sign, -sign
-        return [_Place(*pair, factor, summed, weighted, divided) for pair in zip(parents, signs, strict=True)]
-    return [_Place(parent, sign, abs(factor), summed, weighted, divided) for parent in parents]
+        return [_Place(*pair, factor, summed, weighted, divided, scaled) for pair in zip(parents, signs, strict=True)]
+    return [_Place(parent, sign, abs(factor), summed, weighted, divided, scaled) for parent in parents]
 
 
 def _loss_at(place: _Place) -> dict[str, Any] | None:
     node, operation = place.node, _operation(place.node)
-    common = {"sign": place.sign, "factor": place.factor, "weighted": place.weighted}
+    common = {"sign": place.sign, "factor": place.factor, "weighted": place.weighted, "scaled": place.scaled}
     if operation in _KINDS:
         parent = node.next_functions[0][0]
         source = _through_shapes(parent)
@@ -139,7 +145,7 @@ def _loss_at(place: _Place) -> dict[str, Any] | None:
             reduction = _reduced(place, reduction)
         facts = {"kind": _KINDS[operation], "reduction": reduction, **common, "fed_by": _label(source)}
         if operation.startswith("NllLoss"):
-            return facts | _of_classes(source)
+            return facts | _of_classes(source) | {"class_weights": _has_class_weights(node)}
         return facts | _broadcast(parent)
     if operation in ("Index", "Gather") and place.sign < 0:
         # Written by hand: minus the mean of the targets' log-probabilities.
@@ -152,6 +158,14 @@ def _loss_at(place: _Place) -> dict[str, Any] | None:
         if difference is not None and _operation(difference) == "Sub":
             return facts | {"fed_by": _label(_through_shapes(difference.next_functions[0][0]))} | _broadcast(difference)
     return None
+
+
+def _has_class_weights(node: Any) -> bool:
+    try:
+        return getattr(node, "_saved_weight", None) is not None
+    except RuntimeError:
+        # There were some: they went with the backward pass.
+        return True
 
 
 def _reduced(place: _Place, reduction: str = "none") -> str:

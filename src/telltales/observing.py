@@ -21,7 +21,7 @@ from telltales.probes import ModuleProbe
 from telltales.statistics import as_floats, moments
 from telltales.structure import FrozenMarks
 from telltales.transfer import STACKED, Transfer
-from telltales.turns import BackwardProbe, Mark, OptimizerProbe, StaleGradients
+from telltales.turns import BackwardProbe, Mark, OptimizerProbe, StaleGradients, leaves_out
 
 
 class ObservedStep:
@@ -81,7 +81,7 @@ class ObservedStep:
         self.frozen.before_update()
 
     def after_update(self, optimizer: torch.optim.Optimizer) -> None:
-        self._updates += 1
+        self._updates += not leaves_out(optimizer)
         held = self._held_by(optimizer)
         self.parameters.updated(held)
         self.stale.after_update(held)

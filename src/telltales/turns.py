@@ -79,6 +79,13 @@ def _mark(gradient: torch.Tensor | None) -> Mark:
     return None if gradient is None else (weakref.ref(gradient), gradient._version)
 
 
+def _is_filled(gradient: torch.Tensor | None) -> bool:
+    if gradient is None:
+        return False
+    values = gradient.detach()
+    return bool((values.coalesce().values() if values.is_sparse else values).any())
+
+
 def _is_new(mark: Mark, before: Mark) -> bool:
     if mark is None or before is None:
         return mark is not None
@@ -103,7 +110,13 @@ class StaleGradients:
         """Parameter → the mark of the gradient that its optimizer used."""
 
     def backward_begins(self) -> None:
-        self._stale = {name: mark for name, mark in self._stale.items() if _mark(self._parameters[name].grad) == mark}
+        # Zeros that are written through `.data` leave no mark, so what looks untouched is looked into.
+        gradients = {name: self._parameters[name].grad for name in self._stale}
+        self._stale = {
+            name: mark
+            for name, mark in self._stale.items()
+            if _mark(gradients[name]) == mark and _is_filled(gradients[name])
+        }
 
     def backward_ended(self) -> None:
         for name, before in self._stale.items():
@@ -165,6 +178,12 @@ class OptimizerProbe:
                 self._failed(error)
 
         return hook
+
+
+def leaves_out(optimizer: torch.optim.Optimizer) -> bool:
+    """Within an update: whether this optimizer, a fused one under a loss scaler, finds it has to be left out."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
 
 
 def _when_backward_ends(call: Callable[[], None]) -> None:

@@ -74,7 +74,7 @@ def corrupt_batch(training: Training) -> None:
 
 def _takes_it_in(training: Training) -> bool:
     """Whether no norm makes the batch's scale go away."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
     return has_floats(training) and not any(isinstance(module, norms) for module in training.model.modules())
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from faultbench.programs import classifiers, control, generative, language, packaged
+from faultbench.programs import (
+    classifiers,
+    control,
+    generative,
+    language,
+    packaged,
+    unseen_others,
+    unseen_supervised,
+)
 from faultbench.programs.program import Program
 
 PROGRAMS: tuple[Program, ...] = (
@@ -11,4 +19,6 @@ PROGRAMS: tuple[Program, ...] = (
     *generative.PROGRAMS,
     *control.PROGRAMS,
     *packaged.PROGRAMS,
+    *unseen_supervised.PROGRAMS,
+    *unseen_others.PROGRAMS,
 )

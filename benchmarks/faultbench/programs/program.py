@@ -13,7 +13,7 @@ from torch import nn
 from faultbench.listening import LossFn, Training
 from faultbench.programs.data import Arrays, batches, sampler
 
-Half = Literal["tuning", "reporting"]
+Half = Literal["tuning", "reporting", "unseen"]
 
 
 @dataclass(frozen=True)

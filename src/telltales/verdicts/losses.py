@@ -87,9 +87,9 @@ def guess_loss(run: Run) -> float:
 
 
 def label_entropy(run: Run) -> float:
-    """In nats, of the labels counted so far, smoothed as the loss does; NaN where none were counted."""
+    """In nats, of the labels counted so far, smoothed as the loss does; NaN for none, and if classes have weights."""
     counts = np.array(list((run.about.get("labels") or {}).values()), float)
-    if counts.sum() < 100 or counts.size < 2:
+    if counts.sum() < 100 or counts.size < 2 or run.loss_facts.get("class_weights"):
         return math.nan
     smoothing = run.loss_facts.get("smoothing", 0.0)
     shares = (1 - smoothing) * counts / counts.sum() + smoothing / counts.size
@@ -102,6 +102,8 @@ def initial_loss(run: Run) -> Iterator[Sign]:
     """The first loss of a classifier above that of an even guess."""
     facts, classes = run.loss_facts, run.loss_facts.get("classes", 0)
     is_plain = facts.get("terms") == 1 and not facts.get("others") and run.is_supervised and not run.is_adapted
+    # Ten times a loss, or an auxiliary one beside it, or a sum that is divided by anything, has another start.
+    is_plain = is_plain and facts.get("is_one", True)
     if int(run.steps[0]) != 0 or not is_plain or facts.get("reduction") == "sum" or facts.get("sign") == -1:
         return
     kind = str(facts.get("kind"))

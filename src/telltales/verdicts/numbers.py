@@ -27,7 +27,7 @@ def non_finite(run: Run) -> Iterator[Sign]:
     # A mask of minus infinities is no fault while loss and gradients are finite.
     counts = [_any(shares[kind]) for kind, _ in _KINDS if kind != "activation"]
     # A scaler looks for infinite gradients and leaves such a step out.
-    is_skipped = ~np.isnan(run.scalar("loss_scale")) & (run.scalar("optimizer_steps") == 0)
+    is_skipped = run.scalar("optimizer_steps") == 0
     bad = ~np.isfinite(run.scalar("loss"))
     for kind, some in zip(("weight", "activation_gradient", "gradient"), counts, strict=True):
         bad |= some if kind == "weight" else some & ~is_skipped
