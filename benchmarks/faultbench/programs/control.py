@@ -15,7 +15,7 @@ from faultbench.programs.program import Program
 POLES, LONGEST = 8, 60
 
 
-def _moved(state: np.ndarray, push: np.ndarray) -> np.ndarray:
+def moved(state: np.ndarray, push: np.ndarray) -> np.ndarray:
     """(poles, 4) a fiftieth of a second later: Barto, Sutton and Anderson 1983, by Euler's method."""
     place, speed, angle, turning = state.T
     sin, cos = np.sin(angle), np.cos(angle)
@@ -36,7 +36,7 @@ def _tried(policy: nn.Module, rng: np.random.Generator) -> tuple[np.ndarray, np.
         states.append(state)
         actions.append(action)
         alive.append(up)
-        state = _moved(state, np.where(action == 1, 10.0, -10.0))
+        state = moved(state, np.where(action == 1, 10.0, -10.0))
         up = up & (np.abs(state[:, 2]) < 12 * math.pi / 180) & (np.abs(state[:, 0]) < 2.4)
         state = np.clip(state, -5, 5)
     there = np.array(alive)

@@ -11,7 +11,7 @@ from torch import nn
 
 from faultbench.listening import Listening, Training
 from faultbench.programs import data
-from faultbench.programs.control import _moved
+from faultbench.programs.control import moved
 from faultbench.programs.program import Program, supervised
 
 
@@ -85,7 +85,7 @@ class Poles:
 
     def push(self, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether each fell, and whether it begins again."""
-        self.state, self.age = _moved(self.state, np.where(right, 10.0, -10.0)), self.age + 1
+        self.state, self.age = moved(self.state, np.where(right, 10.0, -10.0)), self.age + 1
         fell = (np.abs(self.state[:, 2]) > 12 * math.pi / 180) | (np.abs(self.state[:, 0]) > 2.4)
         over = fell | (self.age >= LONGEST)
         self.state[over], self.age[over] = self.rng.uniform(-0.05, 0.05, (int(over.sum()), 4)), 0

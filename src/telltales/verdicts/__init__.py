@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from telltales.verdicts import evaluation, initial, losses, numbers, signal, structure, updates
+from telltales.verdicts import batches, evaluation, initial, loss_form, losses, numbers, signal, structure, updates
 from telltales.verdicts.judging import Judge, judge
 from telltales.verdicts.rule import Rule, Sign, rule
 from telltales.verdicts.run import Run
 
 RULES: tuple[Rule, ...] = (
     *structure.RULES,
+    *loss_form.RULES,
     *numbers.RULES,
     *initial.RULES,
     *signal.RULES,
     *updates.RULES,
+    *batches.RULES,
     *losses.RULES,
     *evaluation.RULES,
 )
