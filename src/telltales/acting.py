@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -9,9 +10,9 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from telltales.catalogue import CATALOGUE, made
-from telltales.errors import FindingError, UsageError
+from telltales.errors import FindingError, TelltalesWarning, UsageError
 from telltales.finding import SEVERITIES, Finding
-from telltales.naming import trained_parameters
+from telltales.naming import is_distributed, trained_parameters
 from telltales.record import Record
 from telltales.turns import leaves_out
 from telltales.verdicts import Judge, Rule
@@ -29,6 +30,7 @@ class Verdicts:
         self._rules = [rule.entry.rule for rule in rules]
         self._listeners: list[Callable[[Finding], None]] = []
         self._raising: set[str] = set()
+        self._held: Finding | None = None
 
     def findings(self) -> list[Finding]:
         return self._judge.findings()
@@ -63,9 +65,30 @@ class Verdicts:
             (finding for finding in fresh if not self._raising.isdisjoint((finding.rule, finding.severity))), None
         )
 
+    def hold(self, finding: Finding | None) -> None:
+        """Let `agreed` give this one, found where processes can't agree."""
+        self._held = self._held or finding
+
+    def agreed(self, finding: Finding | None) -> Finding | None:
+        """The finding that ends the training, for every process of it: the first alone has a record to judge.
+
+        In a distributed training with `raise_on`, every process has to call it.
+        """
+        found, self._held = self._held or finding, None
+        if not self._raising or not is_distributed():
+            return found
+        shared = [found]
+        torch.distributed.broadcast_object_list(shared, src=0)
+        return shared[0]
+
     def tell(self, finding: Finding) -> None:
-        for listener in self._listeners:
-            listener(finding)
+        for listener in tuple(self._listeners):
+            try:
+                listener(finding)
+            except Exception as error:  # noqa: BLE001 - who is told must not end a training
+                self._listeners.remove(listener)
+                fact = f"a callback for findings failed and is called no more: {type(error).__name__}: {error}"
+                warnings.warn(fact, TelltalesWarning, stacklevel=4)
 
 
 class UpdateGuard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +15,25 @@ from telltales.probes import Hook
 
 
 class Automatic:
-    """Calls ``step`` with the mean loss of the forward passes since the last update, after each update."""
+    """Calls ``step`` with the mean loss of the forward passes since the last update, after each update.
+
+    An update without a forward pass before it, as of another part of the model, rests on the loss of the one before.
+    """
 
     def __init__(
-        self, loss_from: nn.Module, optimizer: torch.optim.Optimizer, step: Callable[[torch.Tensor], None]
+        self,
+        loss_from: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        step: Callable[[torch.Tensor], None],
+        look_at: Callable[[torch.Tensor], None],
     ) -> None:
-        """``loss_from``: a module whose output is the loss, or has it as ``loss``."""
-        self._optimizer, self._step = optimizer, step
+        """``loss_from``: a module whose output is the loss, or has it as ``loss``. ``look_at``: is given each loss
+        while its graph is there."""
+        self._optimizer, self._step, self._look_at = optimizer, step, look_at
         self._losses: list[torch.Tensor] = []
-        self._found = False
-        self._of_loss = loss_from.register_forward_hook(_OfLoss(self))
+        self._are_parts = False
+        self._last: torch.Tensor | None = None
+        self._of_loss = loss_from.register_forward_hook(_OfLoss(self), with_kwargs=True)
         self._of_update: RemovableHandle | None = None
 
     def come_last(self) -> None:
@@ -39,31 +47,35 @@ class Automatic:
         if self._of_update is not None:
             self._of_update.remove()
 
-    def computed(self, output: Any) -> None:
-        """Take in what the module gave."""
+    def computed(self, output: Any, options: Mapping[str, Any]) -> None:
+        """Take in what the module gave, and what it was given by name."""
         loss = loss_in(output)
         if loss is not None and torch.is_grad_enabled():
+            self._look_at(loss)
             self._losses.append(loss.detach().float().mean())
+            # The models of transformers divide their sum by the items of all micro-batches, if they are told of them.
+            self._are_parts = options.get("num_items_in_batch") is not None
 
     def _updated(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         losses, self._losses = self._losses, []
         if losses:
-            self._found = True
-        elif not self._found:
+            every = torch.stack(losses)
+            self._last = every.sum() if self._are_parts else every.mean()
+        elif self._last is None:
             raise ProbeError(
                 "an update came, and no loss before it",
                 remedy="Let loss_from be the module whose output is the loss, or the model if its output has a `loss`; "
                 "or leave it out and call step(loss).",
             )
-        self._step(torch.stack(losses).mean() if losses else torch.tensor(math.nan))
+        self._step(self._last)
 
 
 @dataclass(frozen=True)
 class _OfLoss(Hook):
     automatic: Automatic
 
-    def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.automatic.computed(output)
+    def __call__(self, module: nn.Module, args: Any, options: Mapping[str, Any], output: Any) -> None:
+        self.automatic.computed(output, options)
 
 
 def loss_in(output: Any) -> torch.Tensor | None:

@@ -14,6 +14,16 @@ GRADIENT_OF_ZEROS = (
     "every example, a multiplication by zero, or weights of zero.",
 )
 """Why, and what to try, where ``no-gradient`` means that there is one, of zeros."""
+NEVER_UPDATED = (
+    "Gradients are computed and no optimizer uses them: the model stays as it is.",
+    "Call optimizer.step() after backward; under a loss scaler, scaler.step(optimizer).",
+)
+UPDATED_BY_ANOTHER = (
+    "The weights are changed by an optimizer that is not watched, such as one that the watched one wraps, so that "
+    "updates can't be seen.",
+    "Give telltales.watch the optimizer whose step the loop calls, or the one inside it.",
+)
+"""The same where ``optimizer-mismatch`` means that the watched optimizer makes no update."""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -16,12 +14,15 @@ import telltales
 from telltales.flat_values import WINDOW
 from telltales.loss_graph import loss_facts
 from telltales.naming import describe_parameters, device_of, every_parameter, unwrapped
+from telltales.observation import VARIED
 from telltales.observing import ObservedStep, Probes
 from telltales.record import Record
 from telltales.structure import MOST_NAMED, group_facts, mode_dependent, optimizer_facts
 
 MOST_CLASSES = 1000
 """Labels are counted while there are no more different ones."""
+SAID_AGAIN = 1.1
+"""Counts are written down again when there are so many times as many: they fill the file of a record otherwise."""
 
 
 class Description:
@@ -31,6 +32,8 @@ class Description:
         self._models, self._optimizers = models, optimizers
         self._trained: tuple[str, ...] | None = None
         self._labels: Counter[int] | None = Counter()
+        self._told = 0
+        self._changes: int | None = None
 
     def about(self, preset: str) -> dict[str, Any]:
         """What can be said before the first step."""
@@ -63,6 +66,10 @@ class Description:
                 facts |= {"optimized": name in held, "group": held.get(name)}
             record.about["strangers"] = strangers[:MOST_NAMED]
             record.about["groups"] = group_facts(self._optimizers)
+            changes = sum(parameter._version for parameter in step.trained.values())
+            if step.updates == 0 and self._changes not in (None, changes):
+                record.about["changed_by_another"] = True
+            self._changes = changes
         for name in step.frozen.moved:
             record.parameters[name].setdefault("moved_while_frozen", number)
 
@@ -71,15 +78,20 @@ class Description:
         if isinstance(loss, torch.Tensor) and loss.grad_fn is not None:
             record.about["loss"] = loss_facts(loss)
 
-    def labels(self, record: Record, labels: NDArray[np.int64] | None) -> None:
-        """Count the labels of a batch, those below 0 left out."""
+    def batch(self, record: Record, step: ObservedStep) -> None:
+        """Take in the shapes of a batch's examples, and count its labels."""
+        shapes = record.about.setdefault("shapes", {})
+        for what, shape in step.shapes.items():
+            shapes[what] = shape if shapes.get(what, shape) == shape else VARIED
+        labels = step.labels
         if labels is None or self._labels is None:
             return
-        self._labels.update(labels[labels >= 0].tolist())
+        self._labels.update(labels.tolist())
         if len(self._labels) > MOST_CLASSES:
             self._labels = None
             record.about.pop("labels", None)
-        else:
+        elif (count := self._labels.total()) > SAID_AGAIN * self._told:
+            self._told = count
             record.about["labels"] = {str(label): count for label, count in sorted(self._labels.items())}
 
     def end(self, record: Record) -> None:

@@ -153,8 +153,20 @@ class _Thread(threading.local):
     def drop_mode(self) -> None:
         self.running = []
         if self.mode is not None:
-            self.mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            _take_out(self.mode)
             self.mode = None
+
+
+def _take_out(mode: TorchFunctionMode) -> None:
+    """Leave a mode that others may have been entered after, as where an interrupt broke off a forward pass."""
+    above = []
+    while torch._C._len_torch_function_stack():
+        top = torch._C._pop_torch_function_stack()
+        if top is mode:
+            break
+        above.append(top)
+    for other in reversed(above):
+        torch._C._push_on_torch_function_stack(other)
 
 
 @dataclass(frozen=True)

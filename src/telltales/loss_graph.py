@@ -79,7 +79,8 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     multiplied by, as far as the graph has kept it. ``terms``: how many kinds of loss are added up; ``others``: whether
     something that is no known loss is added, too. ``smoothing``: of the labels. ``weighted``: whether each example
     has a weight, as a policy gradient's advantage or a mask. ``is_one``: whether it is one loss, neither multiplied nor
-    divided by anything, or several that each are, as those of micro-batches. ``class_weights``: whether there are any.
+    divided by anything, or several that each are, as those of micro-batches. ``class_weights``: whether there are any,
+    ``pos_weight`` of a binary one among them. ``ignore_index``: the label that does not count.
     ``broadcast``: the shape of the prediction and that of the comparison, where the first was stretched.
     """
     found: list[dict[str, Any]] = []
@@ -145,8 +146,9 @@ def _loss_at(place: _Place) -> dict[str, Any] | None:
             reduction = _reduced(place, reduction)
         facts = {"kind": _KINDS[operation], "reduction": reduction, **common, "fed_by": _label(source)}
         if operation.startswith("NllLoss"):
-            return facts | _of_classes(source) | {"class_weights": _has_class_weights(node)}
-        return facts | _broadcast(parent)
+            found = {"class_weights": _has(node, "_saved_weight"), "ignore_index": _signed(node._saved_ignore_index)}
+            return facts | _of_classes(source) | found
+        return facts | {"class_weights": _has(node, "_saved_pos_weight")} | _broadcast(parent)
     if operation in ("Index", "Gather") and place.sign < 0:
         # Written by hand: minus the mean of the targets' log-probabilities.
         source = _through_shapes(node.next_functions[0][0])
@@ -160,9 +162,10 @@ def _loss_at(place: _Place) -> dict[str, Any] | None:
     return None
 
 
-def _has_class_weights(node: Any) -> bool:
+def _has(node: Any, saved: str) -> bool:
+    """Whether a loss was given such a tensor of weights."""
     try:
-        return getattr(node, "_saved_weight", None) is not None
+        return getattr(node, saved, None) is not None
     except RuntimeError:
         # There were some: they went with the backward pass.
         return True

@@ -157,6 +157,17 @@ def every_parameter(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     return found
 
 
+def assert_whole(models: Mapping[str, nn.Module]) -> None:
+    """Raises `UsageError` for parameters of which each process holds a part."""
+    parts = [name for name, parameter in every_parameter(models).items() if hasattr(parameter, "full_tensor")]
+    if parts:
+        raise UsageError(
+            f"{len(parts)} parameters are sharded, so that this process holds a part of each",
+            where=parts[0],
+            remedy="Watch a training with whole parameters, as under DistributedDataParallel, or leave it unwatched.",
+        )
+
+
 def describe_parameters(models: Mapping[str, nn.Module]) -> dict[str, dict[str, Any]]:
     """Name → shape, number of values, whether trained, and other names where the parameter is shared."""
     names: dict[int, list[str]] = {}

@@ -64,6 +64,9 @@ parameter group of an optimizer. Not measured is NaN; the shares `zeros`, `nonfi
 HISTOGRAMS = ("activation", "activation_gradient", "gradient", "weight")
 """The tables whose rows can have a histogram."""
 
+VARIED = "varied"
+"""What a record has in place of the shape of a batch's examples where they are of several."""
+
 MAP_EXAMPLES, MAP_UNITS = 32, 128
 """The most examples and units that a map of saturated values shows."""
 

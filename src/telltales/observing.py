@@ -53,6 +53,9 @@ class ObservedStep:
         self._input_values = 0
         self._targets: tuple[int, bool] | None = None
         self._rows: dict[str, int] = {}
+        self._ignored: int | None = None
+        self.shapes: dict[str, list[int]] = {}
+        """Of an example of ``input`` and ``target``, as far as they are given."""
         self.stale = StaleGradients(self._parameters, used)
         self.frozen = FrozenMarks(models, optimizers)
         self.modules = ModuleReadings(self._transfer, pictures)
@@ -65,6 +68,16 @@ class ObservedStep:
         )
         if not optimizers:
             self.parameters.snapshot(self._parameters)
+
+    @property
+    def updates(self) -> int:
+        """How many updates there were, without those that a loss scaler left out."""
+        return self._updates
+
+    @property
+    def has_its_turn(self) -> bool:
+        """Whether the step had an update, or would have had one that a loss scaler left out."""
+        return self._updates > 0 or (self._scaler is not None and float(self._scaler.get_scale()) < self._scale)
 
     @property
     def trained(self) -> Mapping[str, nn.Parameter]:
@@ -93,9 +106,10 @@ class ObservedStep:
             rate, decay = (torch.as_tensor(math.nan if one is None else one).clone() for one in settings)
             self._groups[f"{prefix}{number}"] = self._transfer.put(rate), self._transfer.put(decay)
 
-    def batch(self, batch: Any, targets: Any) -> None:
-        """Take in what the step was about, as far as it is given."""
+    def batch(self, batch: Any, targets: Any, ignored: int | None) -> None:
+        """Take in what the step was about, as far as it is given. ``ignored``: the label that the loss leaves out."""
         inputs = _any_tensor(batch)
+        self._ignored = ignored
         if inputs is not None and inputs.dim():
             self._batch_size = inputs.shape[0]
             if inputs.is_floating_point() and inputs.numel():
@@ -104,7 +118,8 @@ class ObservedStep:
         labels = _any_tensor(targets)
         for what, tensor in (("input", inputs), ("target", labels)):
             if tensor is not None and tensor.dim() and tensor.shape[0] > 1 and tensor.numel():
-                self._rows[what] = self._transfer.put(_spread_of_rows(tensor))
+                self.shapes[what] = list(tensor.shape[1:])
+                self._rows[what] = self._transfer.put(_spread_of_rows(tensor, what == "target", ignored))
         if labels is not None and labels.numel():
             flat = labels.detach().reshape(-1)[:STACKED]
             self._targets = self._transfer.put(flat), not labels.is_floating_point()
@@ -155,10 +170,13 @@ class ObservedStep:
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """After the transfer: the batch's labels, if they are classes."""
+        """After the transfer: the batch's labels that count, if they are classes."""
         if self._targets is None or not self._targets[1]:
             return None
-        return self._transfer[self._targets[0]].astype(np.int64)
+        labels = self._transfer[self._targets[0]].astype(np.int64)
+        counts = (labels >= 0) & (labels != (-1 if self._ignored is None else self._ignored))
+        counted: NDArray[np.int64] = labels[counts]
+        return counted
 
     def _held_by(self, optimizer: torch.optim.Optimizer) -> list[str]:
         held = (id(parameter) for group in optimizer.param_groups for parameter in group["params"])
@@ -178,15 +196,13 @@ class ObservedStep:
         if self._inputs is not None:
             row = self._transfer[self._inputs][0]
             found |= {"input_mean": float(row[0]), "input_std": float(row[1]) / math.sqrt(self._input_values)}
-        if self._targets is not None:
-            ticket, are_classes = self._targets
-            labels = self._transfer[ticket].astype(np.float64)
-            if are_classes:
-                _, counts = np.unique(labels[labels >= 0], return_counts=True)
-                shares = counts / max(counts.sum(), 1)
-                found["target_entropy"] = float(-(shares * np.log(shares)).sum())
-            else:
-                found |= {"target_mean": float(labels.mean()), "target_std": float(labels.std())}
+        if (classes := self.labels) is not None:
+            _, counts = np.unique(classes, return_counts=True)
+            shares = counts / max(counts.sum(), 1)
+            found["target_entropy"] = float(-(shares * np.log(shares)).sum())
+        elif self._targets is not None:
+            numbers = self._transfer[self._targets[0]].astype(np.float64)
+            found |= {"target_mean": float(numbers.mean()), "target_std": float(numbers.std())}
         for what, ticket in self._rows.items():
             mean, std = self._transfer[ticket]
             found |= {f"{what}_row_mean": float(mean), f"{what}_row_std": float(std)}
@@ -291,18 +307,36 @@ class Probes:
         self._backward, self._optimizers = None, []
 
 
-def _spread_of_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """The mean over the examples of each one's own mean, and the standard deviation of these."""
-    rows = tensor.detach().reshape(tensor.shape[0], -1)[:, :STACKED].float().mean(1)
-    return torch.stack([rows.mean(), rows.std()])
+def _spread_of_rows(tensor: torch.Tensor, are_targets: bool, ignored: int | None) -> torch.Tensor:
+    """The mean over the examples of each one's own mean, and the standard deviation of these.
+
+    Labels that do not count are left out. Of ids the deviation is 0 only if all examples are the same: the rows of
+    permutations have the same mean, which says nothing, so theirs is NaN.
+    """
+    rows = tensor.detach().reshape(tensor.shape[0], -1)[:, :STACKED]
+    if rows.is_floating_point() or rows.is_complex():
+        means = as_floats(rows).reshape(len(rows), -1).mean(1)
+        return torch.stack([means.mean(), means.std()])
+    counts = torch.ones_like(rows, dtype=torch.bool)
+    if are_targets:
+        counts = (rows >= 0) & (rows != (-1 if ignored is None else ignored))
+    means = (rows.float() * counts).sum(1) / counts.sum(1).clamp(min=1)
+    std = means.std()
+    is_hidden = (std == 0) & (rows != rows[:1]).any()
+    return torch.stack([means.mean(), torch.where(is_hidden, torch.nan, std)])
+
+
+_NOT_INPUTS = ("mask", "label", "target", "type_id", "position")
+"""What the names of a batch's entries have in them that are not what a model is mainly given."""
 
 
 def _any_tensor(value: Any) -> torch.Tensor | None:
-    """The first tensor of any type in a batch of any form."""
+    """The first tensor of any type in a batch of any form; in a mapping, rather of what is no mask and the like."""
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = sorted(value.items(), key=lambda item: any(part in str(item[0]) for part in _NOT_INPUTS))
+        value = [entry for _, entry in value]
     if isinstance(value, tuple | list):
         return next((found for part in value if (found := _any_tensor(part)) is not None), None)
     return None

@@ -85,6 +85,8 @@ def _parameters(finding: Finding) -> Prescription | None:
 
 
 def _optimizer(finding: Finding) -> Prescription | None:
+    if not finding.numbers.get("missing"):
+        return None
     text = "Make the optimizer again, now that the model has its final parameters."
     code = "optimizer = type(optimizer)(model.parameters(), **optimizer.defaults)"
     return _made(finding, "optimizer", text, code)

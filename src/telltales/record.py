@@ -1,8 +1,9 @@
 """Numbers over time, in bounded memory: what a watched training leaves behind. No torch here.
 
 However long the training, a record holds at most `Limits.rows` observed steps. When it is full, every other one goes,
-and of those to come only every other is kept; the first, the last and those where the loss, the gradient's norm or an
-update was largest or smallest stay. Besides, the extremes that each number ever reached are known with their steps.
+and of those to come only every other is kept; the first `FIRST_KEPT`, the last and those where the loss, the gradient's
+norm or an update was largest or smallest stay. Besides, the extremes that each number ever reached are known with their
+steps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from telltales.observation import COLUMNS, SCALARS, Evaluation, Observation, Pic
 from telltales.series import Evaluations, Losses
 
 HEADLINES = ("loss", "gradient_norm")
+FIRST_KEPT = 16
+"""So many of the first observed steps stay, as how a training began is what later steps are compared with; of a small
+record a quarter."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,8 @@ class Record:
             self._thin()
 
     def _thin(self) -> None:
-        stays = self._ordinals[: self._count] % self._stride == 0
+        ordinals = self._ordinals[: self._count]
+        stays = (ordinals % self._stride == 0) | (ordinals < min(FIRST_KEPT, self.limits.rows // 4))
         for column in self._headlines[: self._count].T:
             if not np.isnan(column).all():
                 stays[[np.nanargmin(column), np.nanargmax(column)]] = True

@@ -44,6 +44,33 @@ class Milestones:
         return step % self.every == 0 or str(step).rstrip("0") == "1"
 
 
+class Rhythm:
+    """Which steps have an update, where a training says `step` at every micro-batch: each so many, as seen at first.
+
+    A step that is due waits for the next such, as one without an update would say little.
+    """
+
+    MOST = 64
+    """So many steps without an update are looked at in a row; then one is no longer waited for."""
+
+    def __init__(self) -> None:
+        self._period = self._idle = 0
+        self._last = -1
+
+    def has_its_turn(self, step: int) -> bool:
+        return self._period == 0 or (step - self._last) % self._period == 0
+
+    def saw(self, step: int, updated: bool) -> bool:
+        """Take in an observed step; gives whether the next is due at once, as it is not known yet when updates come."""
+        if not updated:
+            self._idle += 1
+            return self._period == 0 and self._idle <= self.MOST
+        if self._last >= 0 and step - self._last == self._idle + 1:
+            self._period = step - self._last
+        self._last, self._idle = step, 0
+        return False
+
+
 @dataclass(frozen=True)
 class Preset:
     """What is measured, and when."""

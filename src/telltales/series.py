@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from telltales.observation import Evaluation
 
+RECENT = 100
+"""So many of the last losses are known one by one, however many there were."""
+
 
 class Losses:
     """The loss of every step, in equal spans of steps: exact while they fit, later each span's mean and extremes."""
@@ -22,6 +25,8 @@ class Losses:
         self._sums = np.zeros(capacity)
         self._lowest = np.full(capacity, np.inf)
         self._highest = np.full(capacity, -np.inf)
+        self.recent = np.zeros(0)
+        """The last `RECENT` losses, that of ``last_step`` at the end."""
 
     def extend(self, first_step: int, losses: NDArray[np.floating]) -> None:
         """Take in the losses of consecutive steps. What is not finite makes its span's mean so."""
@@ -35,6 +40,7 @@ class Losses:
             self._halve()
         places = (np.arange(first_step, first_step + losses.size) - self._first_step) // self.span
         values = losses.astype(np.float64)
+        self.recent = np.concatenate([self.recent, values])[-RECENT:]
         with np.errstate(invalid="ignore"):
             np.add.at(self._sums, places, values)
             np.add.at(self._counts, places, 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -39,11 +41,20 @@ def group_facts(optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, di
     """Group → the optimizer's class and those of its settings that a verdict may rest on."""
     wanted = ("lr", "weight_decay", "momentum", "betas", "eps")
     return {
-        f"{prefix}{number}": {"optimizer": type(optimizer).__name__}
+        f"{prefix}{number}": {"optimizer": type(optimizer).__name__, "decoupled": _is_decoupled(optimizer, group)}
         | {key: _plain(group[key]) for key in wanted if key in group}
         for prefix, optimizer in optimizers.items()
         for number, group in enumerate(optimizer.param_groups)
     }
+
+
+_DECOUPLED = ("AdamW", "SGDW", "Lion", "Muon", "Adafactor", "Sophia", "Lamb", "LAMB", "Adan")
+"""What the names begin with of optimizers whose weight decay does not go through the gradient."""
+
+
+def _is_decoupled(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> bool:
+    named = type(optimizer).__name__.removeprefix("Paged").startswith(_DECOUPLED)
+    return bool(group.get("decoupled_weight_decay", False)) or named
 
 
 def mode_dependent(models: Mapping[str, nn.Module]) -> dict[str, str]:
@@ -146,6 +157,6 @@ class _Saw(Hook):
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return float(value) if value.numel() == 1 else None
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return value.item() if math.prod(value.shape) == 1 else None
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -19,7 +19,7 @@ class Threshold(float):
 
 
 # Before training
-FEW_CLASSES_SLACK = Threshold(0.4, "Proposal: nats; a default output layer costs 0.1 to 0.3 of them, by chance.")
+FEW_CLASSES_SLACK = Threshold(0.5, "Proposal: nats; a default output layer costs 0.1 to 0.4 of them, by chance.")
 ROW_SUM = Threshold(1e-4, "Proposal: a softmax in float32 sums to 1 within 1e-6.")
 EQUAL_ROWS = Threshold(1e-5, "Proposal: share of the largest number that rounding explains in float32.")
 ZERO_UP_TO_ROUNDING = Threshold(1e-4, "Proposal: a bias's gradient beside its weights'.")
@@ -41,6 +41,7 @@ GRADIENT_ERROR = Threshold(1e-2, "Published: relative error in float64.")
 
 # While training: structure
 LEFT_OUT_ON_PURPOSE = Threshold(0.5, "Proposal: who trains only a head leaves most parameters out of the optimizer.")
+NO_UPDATE = Threshold(65, "Proposal: observed steps without an update; that many micro-batches are rarely one step.")
 STALE_GRADIENTS = Threshold(0.5, "Proposal: share of the gradients; a missing zero_grad makes it 1.")
 TINY_BATCH_NORM = Threshold(8, "Wu and He 2018, Group Normalization, figure 1: error rises below 8.")
 SMALLEST_EPSILON = Threshold(1e-12, "Proposal: the default is 1e-8, and 1e-12 is the smallest in published recipes.")
@@ -110,6 +111,7 @@ MEMORISED_SHARE = Threshold(0.3, "Bench: below this share of the labels' entropy
 BY_CHANCE = Threshold(1e-6, "Proposal: how often shuffled batches may differ more; a training asks hundreds of times.")
 LABEL_ENTROPY = Threshold(0.05, "Bench: share by which the loss must get below the entropy of the labels.")
 BATCHES_DIFFER = Threshold(4, "Bench: variance between batches against what chance gives, 1.")
+EVENLY_HELD = Threshold(1e-3, "Proposal: e to the entropy of a batch's labels, beside a whole number of classes.")
 ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C.")
 
 # At evaluation

@@ -31,6 +31,7 @@ from telltales.naming import (
     Models,
     Optimizers,
     Selection,
+    assert_whole,
     chosen_modules,
     device_of,
     is_distributed,
@@ -47,7 +48,7 @@ from telltales.probes import ModuleProbe, compiled_parts
 from telltales.ranks import differing_ranks
 from telltales.record import Limits, Record
 from telltales.recording import Recording
-from telltales.schedule import Preset, choose_preset
+from telltales.schedule import Preset, Rhythm, choose_preset
 from telltales.steadiness import NoiseScale, Spikes
 from telltales.structure import ModeProbe
 from telltales.transfer import as_vector
@@ -68,7 +69,7 @@ class Watch:
     ``optimizer``: likewise; without it, the change of the parameters from step to step is measured all the same.
     ``preset``: ``economy``, ``standard`` or ``full`` (see `telltales.schedule.PRESETS`), or one of your own.
     ``schedule``: which steps to observe, in place of the preset's: a function of the step's number, from 0. The first
-    step is observed in any case.
+    step is observed in any case, and where `step` is called at every micro-batch, the next that has an update.
     ``modules``: which modules to probe: patterns such as ``blocks.*.act``, or a function of name and module. Left out,
     the innermost ones that compute something.
     ``loss_from``: the module whose output is the loss, or has it as ``loss``. With it, each update of the (last)
@@ -135,6 +136,7 @@ class Watch:
         self._guard: UpdateGuard | None = None
         self._report_to: str | os.PathLike[str] | None = None
         self._step: ObservedStep | None = None
+        self._rhythm, self._is_due = Rhythm(), False
         self._open = True
         self._seen = False
         self._error: Exception | None = None
@@ -187,19 +189,21 @@ class Watch:
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
-            if self._step is not None and self._is_main:
-                self._description.loss(self.record, loss)
+            self.look_at_loss(loss)
             loss = _as_kept(loss)
             self._losses.append(loss)
             if len(self._losses) == LOSSES_KEPT:
                 self._losses = [as_vector(self._losses)]
             if self._step is not None:
-                self._observe(self._step, batch, targets, indices)
+                finding = self._observe(self._step, batch, targets, indices)
+                self._raise(self._verdicts.agreed(finding))
             self._mode.step_ended()
             wanted = self._spikes is not None and self._spikes.is_near(float(loss))
             wanted = wanted or (self._looks_for_the_end and self._has_ended(loss))
             self._next += 1
-            if wanted or self._schedule(self._next):
+            self._is_due = self._is_due or self._schedule(self._next)
+            if wanted or (self._is_due and self._rhythm.has_its_turn(self._next)):
+                self._is_due = False
                 self._arm()
         except FindingError:
             raise
@@ -208,6 +212,14 @@ class Watch:
             raise
         except Exception as error:  # noqa: BLE001 - watching must not end a training
             self._end_after_failure(error)
+
+    def look_at_loss(self, loss: torch.Tensor | float) -> None:
+        """Let the graph of a loss tell how it is computed, where `step` will be given its value only.
+
+        ``loss``: before ``backward``, as the loop has it. `step` does this by itself with a tensor not detached.
+        """
+        if self._step is not None and self._is_main and self._open:
+            self._description.loss(self.record, loss)
 
     def evaluation(
         self,
@@ -227,7 +239,12 @@ class Watch:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
             classes = class_errors(predicted, targets)
             self._recording.evaluate(Evaluation(self._next, split, value, self._mode.evaluated(), classes))
-            self._raise(self._verdicts.judge(self.record))
+            finding = self._verdicts.judge(self.record)
+            if is_distributed():
+                # The others may evaluate something else, or nothing: they are asked at the next observed step.
+                self._verdicts.hold(finding)
+            else:
+                self._raise(finding)
 
     def baseline(self, name: str, loss: float) -> None:
         """Say what a simple model reaches on held-out data, as ``"a bigram table", 2.45``: it is to be beaten."""
@@ -241,7 +258,8 @@ class Watch:
         """End the training with a `FindingError` when one of these rules, or any of a severity, finds something.
 
         Gradients that are not finite (``non-finite``, or ``error``) end it before they are used, which costs a look at
-        every gradient; other findings end it in `step` or `evaluation`. ``report``: write a report there first.
+        every gradient; other findings end it in `step` or `evaluation`. In a distributed training every process has to
+        call it, and all end together, at an observed step. ``report``: write a report there first.
 
         Raises `UsageError` for a rule that does not exist.
         """
@@ -251,7 +269,10 @@ class Watch:
             self._guard = UpdateGuard(self._models, self._optimizers.values(), self._stop_before_update)
 
     def on_finding(self, callback: Callable[[Finding], None]) -> None:
-        """Call ``callback`` with each finding when it first appears, or is back."""
+        """Call ``callback`` with each finding when it first appears, or is back.
+
+        One that raises is called no more: `raise_on` is what ends a training.
+        """
         self._verdicts.listen(callback)
 
     def on_observed(self, callback: Callable[[Watch], None]) -> None:
@@ -333,10 +354,11 @@ class Watch:
             return None
         if not self._optimizers:
             raise UsageError("steps count themselves at an optimizer's updates", remedy="Give the optimizer, too.")
-        return Automatic(loss_from, list(self._optimizers.values())[-1], self.step)
+        return Automatic(loss_from, list(self._optimizers.values())[-1], self.step, self.look_at_loss)
 
     def _arm(self) -> None:
-        """Look at the next step."""
+        """Look at the next step. Raises `UsageError` for a model that was sharded by now."""
+        assert_whole(self._models)
         preset = self._preset
         self._step = ObservedStep(
             self._models,
@@ -353,9 +375,10 @@ class Watch:
 
     def _observe(
         self, step: ObservedStep, batch: Any, targets: Any, indices: Iterable[int] | torch.Tensor | None
-    ) -> None:
+    ) -> Finding | None:
+        """Take in the numbers of a step; the finding that ends the training, if there is one."""
         self._step = None
-        step.batch(batch, targets)
+        step.batch(batch, targets, self.record.about.get("loss", {}).get("ignore_index"))
         before, gradients = self._previous
         with torch.no_grad():
             observation, pair = step.finish(
@@ -372,23 +395,25 @@ class Watch:
         self._losses = []
         self._previous = self._next, step.parameters.gradients
         self._used = self._next, step.stale.used
+        if self._optimizers:
+            self._is_due = self._rhythm.saw(self._next, step.has_its_turn)
         differing = differing_ranks(self._models) if self._ranks else {}
         if not self._is_main:
-            return
+            return None
         if unfired:
             self.record.about["unfired"] = unfired
         if pair is not None and "batch_size" in observation.scalars:
             scale = self._noise.update(*pair, observation.scalars["batch_size"])
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
         self._description.update(self.record, step, self._probes, self._next)
-        self._description.labels(self.record, step.labels)
+        self._description.batch(self.record, step)
         self._description.ranks(self.record, differing, self._next)
         self._recording.observe(observation)
         if self._live is not None:
             self._live.update(self.record)
         for observer in self._observers:
             observer(self)
-        self._raise(self._verdicts.observed(self.record))
+        return self._verdicts.observed(self.record)
 
     def _has_ended(self, loss: torch.Tensor | float) -> bool:
         """Whether this loss, which costs nothing to read, is the first that is not finite."""
@@ -415,7 +440,7 @@ class Watch:
 
     def _stop(self, finding: Finding) -> FindingError:
         self.close(FindingError.__name__)
-        if self._report_to is not None:
+        if self._report_to is not None and self._is_main:
             self.report(self._report_to)
         return FindingError(finding)
 

@@ -24,12 +24,12 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 
-def two_processes(folder: Path, apart_from: int = -1) -> list[dict[str, Any]]:
+def two_processes(folder: Path, apart_from: int = -1, raising: str = "") -> list[dict[str, Any]]:
     """What each of them saw."""
     environment = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, HERE / "data_parallel.py", str(rank), str(folder), str(apart_from)],
+            [sys.executable, HERE / "data_parallel.py", str(rank), str(folder), str(apart_from), raising],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -71,6 +71,11 @@ def test_a_process_that_goes_its_own_way_is_named(tmp_path):
     # From the next observed step on all parameters after it get other gradients, but that one was the first.
     assert (finding["where"], finding["step"], finding["numbers"]["ranks"]) == ("4.weight", 2, [1])
     assert "of process 1 are not those of process 0" in finding["evidence"]
+
+
+def test_a_finding_ends_all_processes_at_the_same_step(tmp_path):
+    first, second = two_processes(tmp_path, raising="missing-zero-grad")
+    assert first["ended"] == second["ended"] == "missing-zero-grad at 1"
 
 
 def test_one_process_has_none_to_be_compared_with():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -88,6 +89,10 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "an auxiliary head": lambda logits, y: (
         functional.cross_entropy(logits, y) + 0.9 * functional.cross_entropy(0.5 * logits, y)
     ),
+    "a temperature": lambda logits, y: functional.cross_entropy(logits / 0.05, y),
+    "more weight on yes": lambda logits, y: functional.binary_cross_entropy_with_logits(
+        logits, functional.one_hot(y, CLASSES).float(), pos_weight=torch.tensor(80.0)
+    ),
     "a sum of two for each example": lambda logits, y: (
         functional.cross_entropy(logits.repeat(2, 1), y.repeat(2), reduction="sum") / len(y)
     ),
@@ -116,3 +121,87 @@ def test_weights_of_classes_are_seen() -> None:
     weighted.backward()
     assert loss_facts(weighted)["class_weights"]
     assert not loss_facts(functional.cross_entropy(logits, y))["class_weights"]
+    assert functional_facts(pos_weight=torch.tensor(3.0))["class_weights"]
+    assert not functional_facts()["class_weights"]
+
+
+def functional_facts(**options: torch.Tensor) -> dict[str, Any]:
+    loss = functional.binary_cross_entropy_with_logits(torch.randn(8, requires_grad=True), torch.ones(8), **options)
+    loss.backward()
+    return loss_facts(loss)
+
+
+Batch = tuple[Any, torch.Tensor]
+
+
+def trained_on(stream: Iterable[Batch], shape: tuple[int, ...], classes: int) -> telltales.Watch:
+    """A model of pixels or ids, trained on these batches, each step observed."""
+    torch.manual_seed(0)
+    body = nn.Embedding(40, 8) if len(shape) == 1 else nn.Linear(shape[1], 8)
+    head = nn.Linear(8, classes)
+    model = nn.ModuleDict({"body": body, "head": head})
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with telltales.watch(model, optimizer, schedule=lambda step: True) as watch:
+        for x, y in stream:
+            ids = x["input_ids"] if isinstance(x, dict) else x
+            hidden = body(ids)
+            logits = head(hidden if y.dim() > 1 else hidden.mean(1))
+            loss = functional.cross_entropy(logits.flatten(0, -2), y.flatten(), ignore_index=0 if y.dim() > 1 else -100)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+    return watch
+
+
+def test_a_label_that_does_not_count_is_not_counted() -> None:
+    rows = torch.randint(1, 40, (20, 8, 12))
+    rows[:, :, 4:] = 0
+    watch = trained_on([(batch, batch) for batch in rows], (12,), 40)
+    assert "0" not in watch.record.about["labels"]
+    assert watch.record.scalar("target_entropy").min() > 2
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_permutations_are_not_all_the_same(same: bool) -> None:
+    order = torch.stack([torch.randperm(12) for _ in range(8)])
+    rows = order[:1].repeat(8, 1) if same else order
+    watch = trained_on([(rows, torch.arange(8) % 4)] * 6, (12,), 4)
+    assert ("constant-input" in rules(watch)) == same
+
+
+def test_a_mask_is_not_what_a_model_is_given() -> None:
+    batch = {"attention_mask": torch.ones(8, 12, dtype=torch.long), "input_ids": torch.randint(40, (8, 12))}
+    watch = trained_on([(batch, torch.arange(8) % 4)] * 6, (12,), 4)
+    assert "constant-input" not in rules(watch)
+
+
+def of_one_length() -> Iterator[Batch]:
+    for step in range(40):
+        length = 4 + step % 9
+        rows = torch.randint(1, 40, (16, length))
+        rows[:, : length // 2] = 1
+        yield rows, torch.randint(4, (16,))
+
+
+def four_of_each() -> Iterator[Batch]:
+    for _ in range(40):
+        labels = torch.randperm(20)[:4].repeat_interleave(4)
+        yield torch.randn(16, 1, 6) + labels[:, None, None], labels
+
+
+def sorted_by_class() -> Iterator[Batch]:
+    for step in range(40):
+        labels = (torch.arange(16) + 16 * step) // 32
+        yield torch.randn(16, 1, 6) + labels[:, None, None], labels
+
+
+@pytest.mark.parametrize(
+    ("stream", "shape", "classes", "expected"),
+    [(of_one_length, (6,), 4, False), (four_of_each, (1, 6), 20, False), (sorted_by_class, (1, 6), 20, True)],
+)
+def test_batches_that_were_put_together_on_purpose(
+    stream: Callable[[], Iterator[Batch]], shape: tuple[int, ...], classes: int, expected: bool
+) -> None:
+    torch.manual_seed(1)
+    assert ("unshuffled-data" in rules(trained_on(list(stream()), shape, classes))) == expected

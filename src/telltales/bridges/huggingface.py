@@ -16,7 +16,8 @@ class TelltalesCallback(_TrainerCallback):  # type: ignore[misc]
     """Watches a Trainer's model from its first step to its last; an update is a step, however many batches it takes.
 
     ``report``: write an HTML report there at the end. ``options``: those of `telltales.watch`. Afterwards ``watch``
-    has the record and the findings. The loss is the model's own ``loss``.
+    has the record and the findings. The loss is the model's own ``loss``. The Trainer does not tell of an exception:
+    after one, `close` takes the hooks away.
     """
 
     def __init__(self, report: str | os.PathLike[str] | None = None, **options: Any) -> None:
@@ -31,7 +32,9 @@ class TelltalesCallback(_TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         self._close("restarted")
         model, optimizer = objects["model"], objects["optimizer"]
-        options = {"first_step": state.global_step, "loss_from": model} | self._options
+        # Accelerate's wrapper around the optimizer holds the loss scaler, if there is one.
+        scaler = getattr(optimizer, "scaler", None)
+        options = {"first_step": state.global_step, "loss_from": model, "scaler": scaler} | self._options
         self.watch = Watch(model, optimizer, **options)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **objects: Any) -> None:
@@ -43,6 +46,10 @@ class TelltalesCallback(_TrainerCallback):  # type: ignore[misc]
         self._close("finished")
         if self._report is not None and self.watch is not None:
             self.watch.report(self._report)
+
+    def close(self) -> None:
+        """End the watch of a training that an exception ended."""
+        self._close("stopped")
 
     def _close(self, outcome: str) -> None:
         if self.watch is not None:

@@ -55,10 +55,12 @@ class Calling:
         return main_tensor(output)
 
     def companions(self) -> list[nn.Module]:
-        """Modules that the loss or ``forward`` is, or refers to, as a discriminator that judges the output."""
+        """Modules that the loss or ``forward`` is, or refers to, as a discriminator that judges the output; of a
+        method, those that its object holds."""
         found: list[Any] = []
         for function in (self.loss_fn, self.forward):
-            found += [function, getattr(function, "__self__", None)]
+            owner = getattr(function, "__self__", None)
+            found += [function, owner, *getattr(owner, "__dict__", {}).values()]
             if inspect.isfunction(function):
                 names = inspect.getclosurevars(function)
                 found += [*names.nonlocals.values(), *names.globals.values()]

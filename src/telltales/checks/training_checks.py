@@ -209,8 +209,21 @@ def _fitted(look: Look, calling: Calling, make: Make, floor: float | None = None
                 break
             model.zero_grad(set_to_none=True)
             backward(loss, held)
-            updater.step()
+            if isinstance(updater, torch.optim.LBFGS):
+                updater.step(lambda: _again(look, calling, model, held))  # type: ignore[no-untyped-call]
+            else:
+                updater.step()
         return _Fit(losses, known, depends or _depends(look, calling, model))
+
+
+def _again(look: Look, calling: Calling, model: nn.Module, held: list[nn.Parameter]) -> torch.Tensor:
+    """The loss with new gradients, for an optimizer that asks for several of them in one update."""
+    torch.manual_seed(look.seed)
+    model.zero_grad(set_to_none=True)
+    with torch.enable_grad():
+        _, loss = calling.run(model)
+        backward(loss, held)
+    return loss
 
 
 def _loss_of_output(look: Look, listening: Listening, output: torch.Tensor, loss: torch.Tensor) -> LossCall | None:

@@ -19,7 +19,18 @@ from telltales.report.layers import layers, module_names, whole
 UPDATE_RATIO_GUIDE = 1e-3
 """Where training goes well, an update often changes a weight by about a thousandth of its size: a guide, not a law."""
 
-FOR_VERDICTS = ("unfired", "models", "groups", "strangers", "mode_dependent", "loss", "labels", "baselines")
+FOR_VERDICTS = (
+    "changed_by_another",
+    "unfired",
+    "models",
+    "groups",
+    "strangers",
+    "mode_dependent",
+    "loss",
+    "labels",
+    "shapes",
+    "baselines",
+)
 """What a record says of itself for rules to read, and no table shows."""
 
 CLIPPED_BELOW = 0.999

@@ -8,7 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from telltales.thresholds import BATCHES_DIFFER, BY_CHANCE, ONE_CLASS
+from telltales.observation import VARIED
+from telltales.thresholds import BATCHES_DIFFER, BY_CHANCE, EVENLY_HELD, ONE_CLASS
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -45,6 +46,14 @@ def unshuffled_data(run: Run) -> Iterator[Sign]:
             )
             yield Sign(evidence, step=int(run.steps[known][0]), numbers={"share": float(one_class.mean())})
             return
+    # Batches with as many examples of each of their classes were put together on purpose; so were those of examples of
+    # about the same length.
+    classes_held = np.exp(entropy[known])
+    is_even = (
+        known.any() and (classes_held > 1.5).all() and (abs(classes_held - np.rint(classes_held)) < EVENLY_HELD).all()
+    )
+    if is_even or VARIED in (run.about.get("shapes") or {}).values():
+        return
     for what in ("target", "input"):
         ratio, count = _between_to_within(run, what)
         limit = max(BATCHES_DIFFER, _by_chance(count))

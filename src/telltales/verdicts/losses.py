@@ -65,7 +65,7 @@ def guess_loss(run: Run) -> float:
     facts = run.loss_facts
     kind, mean, std = facts.get("kind"), run.scalar("target_mean"), run.scalar("target_std")
     is_plain = facts.get("reduction") == "mean" and not facts.get("others") and facts.get("terms") == 1
-    if not is_plain or not run.is_supervised:
+    if not is_plain or not run.is_supervised or facts.get("class_weights"):
         return math.nan
     if kind == "cross_entropy":
         return label_entropy(run)
@@ -83,9 +83,9 @@ def guess_loss(run: Run) -> float:
 
 
 def label_entropy(run: Run) -> float:
-    """In nats, of the labels counted so far, smoothed as the loss does; NaN for none, and if classes have weights."""
+    """In nats, of the labels counted so far, smoothed as the loss does; NaN for none."""
     counts = np.array(list((run.about.get("labels") or {}).values()), float)
-    if counts.sum() < 100 or counts.size < 2 or run.loss_facts.get("class_weights"):
+    if counts.sum() < 100 or counts.size < 2:
         return math.nan
     smoothing = run.loss_facts.get("smoothing", 0.0)
     shares = (1 - smoothing) * counts / counts.sum() + smoothing / counts.size
@@ -101,9 +101,12 @@ def initial_loss(run: Run) -> Iterator[Sign]:
     is_plain = facts.get("terms") == 1 and not facts.get("others") and facts.get("is_one", True)
     if int(run.steps[0]) != 0 or not (is_plain and run.is_supervised) or run.is_adapted:
         return
-    if facts.get("reduction") == "sum" or facts.get("sign") == -1:
-        return
+    # Nor do logits that are multiplied, as by a temperature, or a binary loss whose examples of yes weigh more.
+    is_scaled = facts.get("fed_by") in ("Mul", "Div")
     kind = str(facts.get("kind"))
+    is_weighted = "binary" in kind and facts.get("class_weights")
+    if facts.get("reduction") == "sum" or facts.get("sign") == -1 or is_scaled or is_weighted:
+        return
     even = (
         math.log(classes) if kind == "cross_entropy" and classes > 1 else math.log(2) if "binary" in kind else math.nan
     )
@@ -174,22 +177,25 @@ def diverging(run: Run) -> Iterator[Sign]:
 
 @rule("loss-spike")
 def loss_spike(run: Run) -> Iterator[Sign]:
-    """One loss far above the twenty before it, none of which it is part of."""
+    """One loss far above the twenty before it, none of which it is part of; in a long training, above twenty spans."""
     steps, losses = run.losses
-    if losses.size < 30 or not run.is_supervised or run.record.losses.span > 1:
+    if losses.size < 30 or not run.is_supervised:
         return
+    span = run.record.losses.span
     before = np.lib.stride_tricks.sliding_window_view(losses[:-1], 20)
-    mean, deviation = before.mean(1), before.std(1, ddof=1)
-    now = losses[20:]
+    # The mean of a span scatters less than its steps do.
+    mean, deviation = before.mean(1), before.std(1, ddof=1) * math.sqrt(span)
+    now = run.highest_losses[20:]
     out = (mean > 0) & (now > LOSS_SPIKE * mean) & (now > mean + SPIKE_DEVIATIONS * deviation) & np.isfinite(now)
     there = np.flatnonzero(out)
     if there.size:
         place = int(there[np.argmax(now[there])])
         step = int(steps[place + 20])
         kept = run.record.batches.get(step)
+        when = f"at step {step:,}" if span == 1 else f"at one of the steps {step:,} to {step + span - 1:,}"
         evidence = (
-            f"the loss was {now[place]:.3g} at step {step:,}, {now[place] / mean[place]:.1f} times the "
-            f"mean of the 20 before (limit {LOSS_SPIKE:.0f})"
+            f"the loss was {now[place]:.3g} {when}, {now[place] / mean[place]:.1f} times the "
+            f"mean of the {20 * span:,} before (limit {LOSS_SPIKE:.0f})"
         )
         numbers = {"loss": float(now[place]), "before": float(mean[place]), "indices": kept[1] if kept else []}
         # Single examples of a small batch may cost much where the others cost next to nothing.
@@ -200,10 +206,9 @@ def loss_spike(run: Run) -> Iterator[Sign]:
 @rule("oscillating")
 def oscillating(run: Run) -> Iterator[Sign]:
     """Losses that swing to and fro: a high one after a low one, again and again."""
-    steps, losses = run.losses
-    if losses.size < 50 or not run.is_supervised or run.record.losses.span > 1 or not np.isfinite(losses[-50:]).all():
+    recent = run.recent_losses[-50:]
+    if recent.size < 50 or not run.is_supervised or not np.isfinite(recent).all():
         return
-    recent = losses[-50:]
     rest = recent - np.polyval(np.polyfit(np.arange(50), recent, 1), np.arange(50))
     size = float(rest.std()) / max(abs(float(recent.mean())), 1e-30)
     correlation = float((rest[1:] * rest[:-1]).mean() / max(float((rest**2).mean()), 1e-30))
@@ -212,7 +217,8 @@ def oscillating(run: Run) -> Iterator[Sign]:
             f"the last 50 losses swing by {size:.0%} of their mean, each against the one before "
             f"(correlation {correlation:.2f}, limit {RATTLE:g})"
         )
-        yield Sign(evidence, step=int(steps[-50]), numbers={"size": size, "correlation": correlation})
+        last = run.record.losses.last_step if run.is_whole else run.step
+        yield Sign(evidence, step=last - 49, numbers={"size": size, "correlation": correlation})
 
 
 @rule("label-noise-or-shuffled")

@@ -86,7 +86,9 @@ def loss_scale_collapse(run: Run) -> Iterator[Sign]:
     if known.sum() < 10:
         return
     skipped = float((run.scalar("optimizer_steps")[known] == 0).mean())
-    if skipped > SKIPPED_UPDATES or scale[known][-1] < SMALLEST_LOSS_SCALE:
+    # An update that is left out halves the scale; a step without one, among micro-batches, does not.
+    is_sinking = scale[known][-1] < scale[known][0]
+    if (skipped > SKIPPED_UPDATES and is_sinking) or scale[known][-1] < SMALLEST_LOSS_SCALE:
         evidence = (
             f"{skipped:.0%} of the observed updates were left out (limit {SKIPPED_UPDATES:.0%}); the loss "
             f"scale is {scale[known][-1]:g}"

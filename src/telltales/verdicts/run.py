@@ -86,9 +86,24 @@ class Run:
     def losses(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The loss of every step so far, or of every span of steps: the first step of each, and its mean."""
         series = self.record.losses
-        steps, means = series.steps, series.mean
-        known = slice(None) if self.is_whole else steps + series.span - 1 <= self.step
-        return steps[known], means[known]
+        return series.steps[self._known_spans], series.mean[self._known_spans]
+
+    @cached_property
+    def highest_losses(self) -> NDArray[np.float64]:
+        """The highest of each span's."""
+        return self.record.losses.highest[self._known_spans]
+
+    @cached_property
+    def recent_losses(self) -> NDArray[np.float64]:
+        """The last losses, of one step each; none where those of spans are all that is known of the time until now."""
+        if self.is_whole:
+            return self.record.losses.recent
+        return self.losses[1] if self.record.losses.span == 1 else np.zeros(0)
+
+    @property
+    def _known_spans(self) -> NDArray[np.bool_] | slice:
+        series = self.record.losses
+        return slice(None) if self.is_whole else series.steps + series.span - 1 <= self.step
 
     @cached_property
     def evaluations(self) -> dict[str, list[Evaluation]]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from telltales.catalogue import GRADIENT_OF_ZEROS
+from telltales.catalogue import GRADIENT_OF_ZEROS, NEVER_UPDATED, UPDATED_BY_ANOTHER
 from telltales.finding import Severity
 from telltales.thresholds import (
     HALF_EPSILON,
     LEFT_OUT_ON_PURPOSE,
+    NO_UPDATE,
     SMALLEST_EPSILON,
     STALE_GRADIENTS,
     TINY_BATCH_NORM,
@@ -39,7 +40,7 @@ def _replaced(run: Run) -> list[str]:
 
 @rule("optimizer-mismatch")
 def optimizer_mismatch(run: Run) -> Iterator[Sign]:
-    """The optimizer holds tensors in the shapes of parameters that it does not hold."""
+    """The optimizer holds tensors in the shapes of parameters that it does not hold, or never makes an update."""
     names = _replaced(run)
     if names:
         evidence = (
@@ -47,6 +48,18 @@ def optimizer_mismatch(run: Run) -> Iterator[Sign]:
             f"tensors that are not the model's: {listed(names)}"
         )
         yield Sign(evidence, names[0], int(run.steps[0]), {"missing": names}, tuple(names))
+    elif run.rows >= NO_UPDATE and (run.scalar("optimizer_steps") == 0).all() and not _is_scaled(run):
+        moved = bool(run.about.get("changed_by_another"))
+        evidence = (
+            f"none of {run.rows} observed steps had an update by {run.about.get('optimizer')}, though the weights "
+            + ("changed" if moved else "have gradients")
+        )
+        why, remedy = UPDATED_BY_ANOTHER if moved else NEVER_UPDATED
+        yield Sign(evidence, step=int(run.steps[0]), numbers={"moved": moved}, why=why, remedy=remedy)
+
+
+def _is_scaled(run: Run) -> bool:
+    return bool(np.isfinite(run.scalar("loss_scale")).any())
 
 
 @rule("unregistered-parameter")

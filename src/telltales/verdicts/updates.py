@@ -212,10 +212,10 @@ def excessive_weight_decay(run: Run) -> Iterator[Sign]:
         for name in names
     ]
     decays, rates = decay[rows][:, place], run.values("group", "learning_rate")[rows][:, place]
-    if "AdamW" in str(run.about.get("optimizer")):
-        share = rates * decays * norms / run.values("update", "norm", names)[rows]
-    else:
-        share = decays * norms / run.values("gradient", "norm", names)[rows]
+    of_groups = run.about.get("groups") or {}
+    decoupled = np.array([bool((of_groups.get(groups[one]) or {}).get("decoupled")) for one in place], bool)
+    of_update = rates * decays * norms / run.values("update", "norm", names)[rows]
+    share = np.where(decoupled, of_update, decays * norms / run.values("gradient", "norm", names)[rows])
     left = norms[-1] / run.values("weight", "norm", names)[0]
     if not np.isfinite(share[-5:]).any() or not np.isfinite(left).any():
         return

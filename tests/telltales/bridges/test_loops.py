@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from telltales.errors import ProbeError
+
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -34,6 +36,7 @@ def huggingface(tmp_path: Path, callbacks: list[Any], accumulate: int = 1) -> tu
         gradient_accumulation_steps=accumulate,
         eval_strategy="steps",
         eval_steps=6,
+        logging_steps=1,
         report_to=[],
         save_strategy="no",
         disable_tqdm=True,
@@ -54,12 +57,15 @@ def test_the_trainer_of_transformers(tmp_path: Path, accumulate: int) -> None:
 
     plain, _ = huggingface(tmp_path, [], accumulate)
     callback = TelltalesCallback(report=tmp_path / "report.html")
-    watched, _ = huggingface(tmp_path, [callback], accumulate)
+    watched, trainer = huggingface(tmp_path, [callback], accumulate)
     assert weights(watched) == weights(plain)
     assert callback.watch is not None
     record = callback.watch.record
     assert record.steps.tolist() == [*range(10), 10]
     assert record.losses.last_step == 11
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert record.losses.mean == pytest.approx(logged, abs=1e-3)
+    assert record.about["loss"]["kind"] == "cross_entropy"
     assert [(e.step, e.split) for e in record.evaluations.of("dev")] == [(6, "dev"), (12, "dev")]
     assert (tmp_path / "report.html").exists()
     assert record.outcome == "finished"
@@ -77,7 +83,9 @@ def test_lightning(tmp_path: Path) -> None:
             self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
 
         def training_step(self, batch: Any, index: int) -> torch.Tensor:
-            return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            losses.append(loss.item())
+            return loss
 
         def validation_step(self, batch: Any, index: int) -> None:
             self.log("val_loss", nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
@@ -105,12 +113,69 @@ def test_lightning(tmp_path: Path) -> None:
         trainer.fit(module, loader, loader)
         return module
 
+    losses: list[float] = []
+    unwatched = weights(fit([]))
+    losses.clear()
     callback = TelltalesCallback(report=tmp_path / "report.html")
-    assert weights(fit([callback])) == weights(fit([]))
+    assert weights(fit([callback])) == unwatched
     assert callback.watch is not None
     record = callback.watch.record
     assert record.steps.tolist() == [*range(10), 10]
     assert record.losses.last_step == 15
+    means = [sum(losses[place : place + 2]) / 2 for place in range(0, len(losses), 2)]
+    assert record.losses.mean == pytest.approx(means, rel=1e-5)
+    assert record.about["loss"]["kind"] == "cross_entropy"
     assert [e.step for e in record.evaluations.of("dev")] == [8, 16]
     assert record.scalar("batch_size")[0] == 4
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_lightning_with_manual_optimisation(tmp_path: Path, by_hand: bool) -> None:
+    lightning = pytest.importorskip("lightning.pytorch")
+    from telltales.bridges.lightning import TelltalesCallback
+
+    losses: list[float] = []
+
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+        def training_step(self, batch: Any, index: int) -> None:
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            losses.append(loss.item())
+            if by_hand:
+                loss.backward()
+            else:
+                self.manual_backward(loss)
+            optimizer.step()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    data = torch.utils.data.TensorDataset(x, x[:, :3].argmax(1))
+    callback = TelltalesCallback()
+    trainer = lightning.Trainer(
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        default_root_dir=str(tmp_path),
+        callbacks=[callback],
+    )
+    if by_hand:
+        with pytest.raises(ProbeError, match="manual_backward"):
+            trainer.fit(Module(), torch.utils.data.DataLoader(data, batch_size=8))
+        return
+    trainer.fit(Module(), torch.utils.data.DataLoader(data, batch_size=8))
+    assert callback.watch is not None
+    assert callback.watch.record.losses.mean == pytest.approx(losses, rel=1e-5)
+    assert callback.watch.record.about["loss"]["kind"] == "cross_entropy"
+    assert not [finding for finding in callback.findings if finding.severity == "error"]
