@@ -40,7 +40,7 @@ def dev_too_good(sick: bool) -> Seen:
         easy = data.held_out[0][:100]
         x, y = torch.cat([data.x[:2000], easy.repeat(40, 1)]), torch.cat([data.y[:2000], easy[:, 0].repeat(40)])
         data = Data(x, y, (easy, easy[:, 0]))
-    return train(model, adam(model, 3e-3), data, steps=300, evaluate=50)
+    return train(model, adam(model, 3e-3), data, steps=300, evaluate=50, both=True)
 
 
 @example("train-eval-gap")

@@ -94,6 +94,7 @@ def train(
     spoil: Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = lambda step, x, y: (x, y),
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
     evaluate: int | None = None,
+    both: bool = False,
     modes: tuple[bool, bool] = (True, False),
     scaler: torch.amp.GradScaler | None = None,
     **options: Any,
@@ -102,8 +103,8 @@ def train(
 
     ``check``: preflight first. ``rate``: step → factor of the learning rate. ``each``: called before each step;
     ``spoil``: changes its batch. ``backward``: in place of ``loss.backward()``. ``evaluate``: on held-out data every so
-    many steps. ``modes``: whether it trains, and evaluates, in training mode. ``scaler``: of the loss, for half
-    precision. ``options``: of `telltales.watch`.
+    many steps, and ``both``: on some of the training data as well. ``modes``: whether it trains, and evaluates, in
+    training mode. ``scaler``: of the loss, for half precision. ``options``: of `telltales.watch`.
     """
     data = names() if data is None else data
     first = spoil(0, *data.batch(0, batch))
@@ -134,4 +135,6 @@ def train(
                     scores, targets = model(data.held_out[0]), data.held_out[1]
                     by_class = {} if targets.is_floating_point() else {"predicted": scores, "targets": targets}
                     watch.evaluation(loss_fn(scores, targets), "dev", **by_class)
+                    if both:
+                        watch.evaluation(loss_fn(model(data.x[:1000]), data.y[:1000]), "train")
     return Seen(grouped((*before, *watch.findings())), watch.record)

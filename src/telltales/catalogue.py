@@ -469,7 +469,9 @@ _ENTRIES = (
         "warning",
         "Dev examples in the training set, or a leak of the label into the input, make the model look better than it "
         "is.",
-        "Look for duplicates across the splits and for features that are known only afterwards.",
+        "Look for duplicates across the splits and for features that are known only afterwards. Where augmentation or "
+        "dropout in a forward function raises the training loss, evaluate the training data as well, as the split "
+        "train: then the two are compared.",
     ),
     Entry(
         "train-eval-gap",

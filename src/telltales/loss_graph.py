@@ -197,11 +197,14 @@ def _broadcast(node: Any) -> dict[str, Any]:
     """The shapes of prediction and result where they differ by more than a dimension of one."""
     given = node
     if _operation(node) == "Expand":
+        given = node.next_functions[0][0]
         before, after = tuple(node._saved_self_sym_sizes), _shape(node)
     else:
         given = node.next_functions[0][0] if node is not None and _operation(node) == "Sub" else None
         before, after = (_shape(given), _shape(node)) if given is not None else ((), ())
-    if math.prod(after) > math.prod(before) > 1:
+    # A dimension that was put in says that each is to be compared with all.
+    is_meant = given is not None and _operation(given) == "Unsqueeze"
+    if math.prod(after) > math.prod(before) > 1 and not is_meant:
         return {"broadcast": [list(before), list(after)]}
     return {}
 

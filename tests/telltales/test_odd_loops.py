@@ -205,3 +205,104 @@ def test_batches_that_were_put_together_on_purpose(
 ) -> None:
     torch.manual_seed(1)
     assert ("unshuffled-data" in rules(trained_on(list(stream()), shape, classes))) == expected
+
+
+@pytest.mark.parametrize("put_in", [False, True])
+def test_pairs_that_are_compared_on_purpose(put_in: bool) -> None:
+    predicted, given = torch.randn(6, 1, requires_grad=True), torch.randn(6)
+    if put_in:
+        quantiles = predicted.expand(-1, 4)
+        loss = functional.smooth_l1_loss(
+            quantiles[:, :, None].expand(-1, 4, 4), given[:, None, None].expand(-1, 4, 4), reduction="none"
+        ).mean()
+    else:
+        loss = (predicted - given).square().mean()
+    assert ("broadcast" in loss_facts(loss)) != put_in
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_dropout_in_a_function_makes_the_training_loss_the_higher_one(both: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(512, 8)
+    y = (x @ torch.randn(8, 5)).argmax(1)
+    first, last = nn.Linear(8, 64), nn.Linear(64, 5)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = first, last
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(functional.dropout(torch.relu(self.first(x)), 0.8, self.training))
+
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with telltales.watch(model, optimizer) as watch:
+        for step in range(600):
+            rows = torch.randint(len(x), (64,))
+            loss = functional.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x[rows], y[rows])
+            if step % 60 == 59:
+                model.eval()
+                with torch.no_grad():
+                    watch.evaluation(functional.cross_entropy(model(x[:256]), y[:256]), "dev")
+                    if both:
+                        watch.evaluation(functional.cross_entropy(model(x[256:]), y[256:]), "train")
+                model.train()
+    said = [one for root in watch.findings() for one in root.every() if one.rule == "dev-too-good"]
+    assert [one.severity for one in said] == ([] if both else ["note"])
+
+
+@pytest.mark.parametrize("loss", ["a number", "none that is known", "known"])
+def test_what_was_not_looked_at_is_said(loss: str) -> None:
+    torch.manual_seed(0)
+    model = deep_mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for x, y in batches(4):
+            logits = model(x)
+            value = logits.logsumexp(1).mean() if loss == "none that is known" else loss_of(logits, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            watch.step(value.item() if loss == "a number" else value, x, y)
+    text = str(watch)
+    assert ("look_at_loss" in text) == (loss == "a number")
+    assert ("none that the rules know" in text) == (loss == "none that is known")
+
+
+class Graph(nn.Module):
+    """Each node's output is that of its neighbours' mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        summed = torch.zeros_like(x).index_add(0, edges[1], x[edges[0]])
+        return self.linear(summed)
+
+
+class Pairs(nn.Module):
+    """How much each text is like each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return self.one(x) @ self.other(z).T
+
+
+def test_examples_that_meet_on_purpose_do_not_mix() -> None:
+    torch.manual_seed(0)
+    x, edges = torch.randn(16, 6), torch.randint(16, (2, 40))
+    looked = telltales.preflight(Graph(), ((x, edges), torch.arange(16) % 3), nn.CrossEntropyLoss())
+    assert "batch-mixing" not in [finding.rule for finding in looked]
+    looked = telltales.preflight(Pairs(), ((x, torch.randn(16, 6)), torch.arange(16)), nn.CrossEntropyLoss())
+    assert "batch-mixing" not in [finding.rule for finding in looked]
+    looked = telltales.preflight(Pairs(), ((x, torch.randn(16, 6)), torch.arange(16) % 3), nn.CrossEntropyLoss())
+    assert "batch-mixing" in [finding.rule for finding in looked]

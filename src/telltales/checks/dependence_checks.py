@@ -28,6 +28,8 @@ def batch_mixing(look: Look) -> Iterator[Finding]:
         before = _output(look, look.calling)
         if before.dim() == 0 or before.shape[0] != size or size < 2:
             raise NotApplicable("the output's first dimension is not the input's")
+        if before.shape == (size, size) and _is_matching(look):
+            raise NotApplicable("the output compares each example with each")
         scale = _scale(before)
         for changed in sorted({0, size // 2, size - 1}):
             after = _output(look, look.calling.mapped(_Exchanged(changed, size)))
@@ -49,6 +51,8 @@ def _assert_batch_first(look: Look) -> None:
     main = look.calling.main
     if main is None or look.calling.size < 2:
         raise NotApplicable("there are not two examples in the batch")
+    if any(leaf is not main and _ties_examples(leaf, look.calling.size) for leaf in look.calling.tensors):
+        raise NotApplicable("an input says which examples belong together")
     if is_along_the_batch(look):
         raise NotApplicable("the softmax runs over the batch")
     for event in look.seen.events:
@@ -64,6 +68,20 @@ def _assert_batch_first(look: Look) -> None:
         raise NotApplicable("which dimension is the batch is not certain")
     if time_first and any(leaf.dim() > 1 and leaf.shape[:2] == main.shape[:2] for leaf in targets):
         raise NotApplicable("which dimension is the batch is not certain")
+
+
+def _is_matching(look: Look) -> bool:
+    """Whether each example is to be matched with its own number, as images with their captions."""
+    own = torch.arange(look.calling.size)
+    return any(torch.equal(call.target.detach().cpu().flatten(), own) for call in look.seen.losses)
+
+
+def _ties_examples(leaf: torch.Tensor, size: int) -> bool:
+    """Whether an input says which examples belong together: a graph's edges as a list (2, edges) or a matrix."""
+    if leaf.layout != torch.strided or leaf.shape == (size, size):
+        return True
+    is_number = not leaf.is_floating_point() and not leaf.is_complex() and leaf.dtype != torch.bool
+    return is_number and leaf.dim() == 2 and leaf.shape[0] == 2 != size
 
 
 class _Exchanged:

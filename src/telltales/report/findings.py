@@ -21,9 +21,27 @@ def findings_text(findings: Sequence[Finding], record: Record, label: str | None
         lines.append(f"{said} in {steps}")
     else:
         lines.append(f"nothing found in {steps}")
+    if (gap := not_looked_at(record)) is not None:
+        lines += textwrap.wrap(f"not looked at: {gap}", width)
     for finding in findings:
         lines += ["", *_lines(finding, width)]
     return visible_lines(lines) + "\n"
+
+
+def not_looked_at(record: Record) -> str | None:
+    """What the rules could not look at, and why; None where that is nothing."""
+    loss = record.about.get("loss")
+    if loss or not len(record):
+        return None
+    if loss is None:
+        return (
+            "how the loss is computed, and its course, as only its value was given: give step the tensor, or call "
+            "look_at_loss before backward"
+        )
+    return (
+        "where the loss begins and how it falls, as it is none that the rules know (cross-entropy, binary "
+        "cross-entropy, squared or absolute errors)"
+    )
 
 
 def visible_lines(lines: Sequence[str]) -> str:

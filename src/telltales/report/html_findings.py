@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from telltales.finding import Finding
 from telltales.record import Record
-from telltales.report.findings import heading
+from telltales.report.findings import heading, not_looked_at
 from telltales.report.svg import Markup, element
 from telltales.report.words import counted
 from telltales.verdicts import judge
@@ -30,6 +30,8 @@ def findings_section(records: Mapping[str, Record], found: Mapping[str, Sequence
         else:
             more = f", {len(findings) - there} more that are gone" if there < len(findings) else ""
             cards.append(element("p", {"class": "said"}, f"{counted(there, 'finding')}{of}{more}."))
+        if (gap := not_looked_at(record)) is not None:
+            cards.append(element("p", {"class": "said"}, f"Not looked at: {gap}."))
         cards += [_card(finding) for finding in findings]
     if cards:
         yield element("section", {"class": "findings"}, element("h2", None, "Findings"), *cards)

@@ -119,8 +119,12 @@ def dev_too_good(run: Run) -> Iterator[Sign]:
         return
     if facts.get("factor", 1.0) != 1.0 or facts.get("reduction") != "mean":
         return
-    recent = evaluations[-4:]
-    train = [_training_loss(run, e.step) for e in recent]
+    # Measured in the same mode, the two can be compared; else augmentation may make the training loss the higher one.
+    measured = {e.step: e.loss for split in ("train", "training") for e in run.evaluations.get(split, [])}
+    recent = [e for e in evaluations if not measured or e.step in measured][-4:]
+    if len(recent) < 4:
+        return
+    train = [measured.get(e.step, _training_loss(run, e.step)) for e in recent]
     dev = np.array([e.loss for e in recent])
     # That of a few examples scatters.
     is_clear = min(train) - dev.mean() > T_VALUE * dev.std(ddof=1)
@@ -132,7 +136,8 @@ def dev_too_good(run: Run) -> Iterator[Sign]:
             f"the {recent[0].split} loss is {recent[-1].loss:.3g} and the training loss {train[-1]:.3g}, "
             f"at the last four evaluations (limit {TOO_GOOD:.0%})"
         )
-        yield Sign(evidence, recent[0].split, recent[0].step, {"dev": recent[-1].loss, "train": train[-1]})
+        numbers = {"dev": recent[-1].loss, "train": train[-1]}
+        yield Sign(evidence, recent[0].split, recent[0].step, numbers, severity=None if measured else "note")
 
 
 @rule("train-eval-gap")
