@@ -121,6 +121,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "unnormalised-input",
         "poor-init",
         "learning-rate-too-high",
+        "update-too-large",
         "weight-blow-up",
     ),
     "gradient-spike": (

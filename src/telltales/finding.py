@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -88,6 +88,11 @@ class Finding:
         yield f"{indent}  try: {self.remedy}"
         for symptom in self.symptoms:
             yield from symptom._lines(indent + "    ")
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first few of many names, as text."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def worst(findings: Iterable[Finding]) -> Severity | None:

@@ -147,6 +147,8 @@ class ModuleProbe(Hook):
         """What a record says of the module."""
         kind = type(self.module).__name__
         found = {"type": kind, "shape": list(self.shape), "dtype": self.dtype, "calls": self.calls}
+        if isinstance(self.module, nn.modules.batchnorm._NormBase) and self.module.track_running_stats:
+            found["momentum"] = self.module.momentum
         return found | about_region(self.watched.flat)
 
     def collect_from_graph(self) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from telltales.acting import UpdateGuard, Verdicts
@@ -27,6 +26,7 @@ from telltales.finding import Finding
 from telltales.flat_regions import flat_region
 from telltales.flat_values import Watched
 from telltales.functions import FunctionProbe
+from telltales.looking import Lookout
 from telltales.naming import (
     Models,
     Optimizers,
@@ -48,18 +48,15 @@ from telltales.probes import ModuleProbe, compiled_parts
 from telltales.ranks import differing_ranks
 from telltales.record import Limits, Record
 from telltales.recording import Recording
-from telltales.schedule import Preset, Rhythm, choose_preset
-from telltales.steadiness import NoiseScale, Spikes
+from telltales.schedule import Preset, choose_preset
+from telltales.steadiness import NoiseScale
 from telltales.structure import ModeProbe
-from telltales.transfer import as_vector
 from telltales.turns import Mark
 from telltales.verdicts import RULES, Rule
+from telltales.waiting import WaitingLosses
 
 if TYPE_CHECKING:
     from telltales.report.terminal import LiveTable
-
-LOSSES_KEPT = 256
-"""Losses that wait on the device; more are joined to one vector."""
 
 
 class Watch:
@@ -115,18 +112,13 @@ class Watch:
         self._models = named_models(model)
         self._optimizers = named_optimizers(optimizer)
         self._preset = choose_preset(preset)
-        self._schedule = schedule or self._preset.schedule
+        self._lookout = Lookout(schedule or self._preset.schedule, around_spikes)
         self._scaler = scaler
         self._next = first_step
-        self._spikes = Spikes() if around_spikes else None
-        if around_spikes and is_distributed():
-            raise UsageError("around_spikes would observe other steps in each process", remedy="Leave it out.")
         if ranks and not is_distributed():
             raise UsageError("there is one process only, none to compare it with", remedy="Leave out ranks.")
         self._ranks = ranks
-        # In a distributed training all have to observe the same steps.
-        self._looks_for_the_end = not is_distributed()
-        self._losses: list[torch.Tensor | float] = []
+        self._losses = WaitingLosses()
         self._previous: tuple[int, list[Stack]] = (-2, [])
         self._noise = NoiseScale()
         self._description = Description(self._models, self._optimizers)
@@ -136,7 +128,6 @@ class Watch:
         self._guard: UpdateGuard | None = None
         self._report_to: str | os.PathLike[str] | None = None
         self._step: ObservedStep | None = None
-        self._rhythm, self._is_due = Rhythm(), False
         self._open = True
         self._seen = False
         self._error: Exception | None = None
@@ -190,20 +181,13 @@ class Watch:
             return self._end_after_failure(self._error)
         try:
             self.look_at_loss(loss)
-            loss = _as_kept(loss)
-            self._losses.append(loss)
-            if len(self._losses) == LOSSES_KEPT:
-                self._losses = [as_vector(self._losses)]
+            loss = self._losses.add(loss)
             if self._step is not None:
                 finding = self._observe(self._step, batch, targets, indices)
                 self._raise(self._verdicts.agreed(finding))
             self._mode.step_ended()
-            wanted = self._spikes is not None and self._spikes.is_near(float(loss))
-            wanted = wanted or (self._looks_for_the_end and self._has_ended(loss))
             self._next += 1
-            self._is_due = self._is_due or self._schedule(self._next)
-            if wanted or (self._is_due and self._rhythm.has_its_turn(self._next)):
-                self._is_due = False
+            if self._lookout.wants(self._next, loss):
                 self._arm()
         except FindingError:
             raise
@@ -287,7 +271,7 @@ class Watch:
             self._open = False
             self._step = None
             self._take_away()
-            losses = self._waiting_losses()
+            losses = self._losses.on_host() if self._is_main else np.zeros(0, np.float32)
             if self._is_main and len(self.record):
                 self._description.end(self.record)
             self._recording.close(outcome, self._next - len(losses), losses)
@@ -329,14 +313,6 @@ class Watch:
             self._automatic.remove()
         if self._live is not None:
             self._live.__exit__(None, None, None)
-
-    def _waiting_losses(self) -> NDArray[np.float32]:
-        """Those since the last observed step; none where the device gives them no more, as after a CUDA error."""
-        nothing = np.zeros(0, np.float32)
-        try:
-            return as_vector(self._losses).cpu().numpy() if self._losses and self._is_main else nothing
-        except RuntimeError:
-            return nothing
 
     def _placed(self, selection: Selection) -> Probes:
         axes, device, gradients = Axes(), device_of(self._models), self._preset.activation_gradients
@@ -383,7 +359,7 @@ class Watch:
         with torch.no_grad():
             observation, pair = step.finish(
                 self._next,
-                as_vector(self._losses),
+                self._losses.vector(),
                 self._probes.modules,
                 gradients if before == self._next - 1 else [],
                 _as_list(indices),
@@ -392,11 +368,11 @@ class Watch:
         unfired = self._probes.unfired() if not self._seen else []
         self._seen = True
         self._probes.stop()
-        self._losses = []
+        self._losses.clear()
         self._previous = self._next, step.parameters.gradients
         self._used = self._next, step.stale.used
         if self._optimizers:
-            self._is_due = self._rhythm.saw(self._next, step.has_its_turn)
+            self._lookout.observed(self._next, step.has_its_turn)
         differing = differing_ranks(self._models) if self._ranks else {}
         if not self._is_main:
             return None
@@ -415,13 +391,6 @@ class Watch:
             observer(self)
         return self._verdicts.observed(self.record)
 
-    def _has_ended(self, loss: torch.Tensor | float) -> bool:
-        """Whether this loss, which costs nothing to read, is the first that is not finite."""
-        if isinstance(loss, torch.Tensor) and loss.device.type != "cpu":
-            return False
-        self._looks_for_the_end = math.isfinite(loss)
-        return not self._looks_for_the_end
-
     def _raise(self, finding: Finding | None) -> None:
         if finding is not None and self._open:
             raise self._stop(finding)
@@ -429,7 +398,7 @@ class Watch:
     def _stop_before_update(self, finding: Finding) -> FindingError:
         """The step is looked at as far as it came, so that the record has its readings and the first bad place."""
         if self._step is not None:
-            self._losses.append(math.nan)
+            self._losses.add(math.nan)
             self._observe(self._step, None, None, None)
             self._next += 1
             every = [one for root in self.findings() for one in root.every()]
@@ -462,13 +431,6 @@ class Watch:
 
 watch = Watch
 """Reads better where it is called: ``with telltales.watch(model, optimizer) as w:``."""
-
-
-def _as_kept(loss: torch.Tensor | float) -> torch.Tensor | float:
-    """A number; on a GPU, which would have to be waited for, a copy, as the caller may use the tensor again."""
-    if isinstance(loss, torch.Tensor):
-        return loss.item() if loss.device.type == "cpu" else loss.detach().clone()
-    return float(loss)
 
 
 def _as_list(indices: Iterable[int] | torch.Tensor | None) -> list[int] | None:

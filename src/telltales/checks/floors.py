@@ -63,10 +63,6 @@ def _numbered(rows: torch.Tensor) -> torch.Tensor:
     return numbers
 
 
-def _has_other_sizes(calling: Calling) -> bool:
-    return any(leaf.dim() and leaf.shape[0] != calling.size for leaf in calling.tensors)
-
-
 def _conditional_entropy(call: LossCall, calling: Calling) -> float | None:
     target = call.target.reshape(-1)
     keys = _keys(target.numel(), calling)

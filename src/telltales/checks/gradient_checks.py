@@ -9,8 +9,7 @@ from torch import nn
 
 from telltales.catalogue import GRADIENT_OF_ZEROS, made
 from telltales.checks.look import TRANSPARENT, Event, Look
-from telltales.checks.structure_checks import listed
-from telltales.finding import Finding
+from telltales.finding import Finding, listed
 from telltales.thresholds import EQUAL_ROWS, ZERO_UP_TO_ROUNDING
 
 

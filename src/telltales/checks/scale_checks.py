@@ -12,9 +12,9 @@ from torch import nn
 
 from telltales.catalogue import made
 from telltales.checks.look import NORMS, TRANSPARENT, Event, Look
-from telltales.checks.structure_checks import listed
-from telltales.finding import Finding, Severity
+from telltales.finding import Finding, Severity, listed
 from telltales.flat_regions import FlatRegion
+from telltales.gains import GAINS, fan_in
 from telltales.thresholds import (
     CONSTANT_FEATURE,
     DENSE_FEATURES,
@@ -31,8 +31,6 @@ from telltales.thresholds import (
 )
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-_GAINS = {"relu": math.sqrt(2), "relu6": math.sqrt(2), "gelu": math.sqrt(2), "silu": math.sqrt(2), "tanh": 5 / 3}
-_GAINS |= {"hardswish": math.sqrt(2), "selu": 0.75, "elu": math.sqrt(1.55)}
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,11 @@ def _scales(look: Look) -> list[_Scale]:
         parameter = look.parameters.get(name)
         if not isinstance(module, LAYERS) or parameter is None or name in found or parameter.numel() < 2:
             continue
-        transposed = getattr(module, "transposed", False)
-        fan_in = parameter[0].numel() if not transposed else parameter.numel() // parameter.shape[1]
+        inputs = fan_in(parameter.shape, getattr(module, "transposed", False))
         std = float(parameter.detach().float().std())
         if std > 0:
             gain = _gain(look.seen.events[number + 1 :])
-            found[name] = _Scale(name, event, std, gain / math.sqrt(fan_in), gain, fan_in)
+            found[name] = _Scale(name, event, std, gain / math.sqrt(inputs), gain, inputs)
     return list(found.values())
 
 
@@ -109,7 +106,7 @@ def _gain(following: list[Event]) -> float:
     """What the activation after a layer asks for, by PyTorch's table; 1 where another layer comes first."""
     for event in following:
         if event.region is not None and not isinstance(event.module, nn.RNNBase):
-            return _GAINS.get(event.region.function, 1.0)
+            return GAINS.get(event.region.function, 1.0)
         if isinstance(event.module, nn.LeakyReLU):
             return math.sqrt(2 / (1 + event.module.negative_slope**2))
         if not isinstance(event.module, (*NORMS, *TRANSPARENT)):
@@ -174,10 +171,6 @@ def unnormalised_input(look: Look) -> Iterator[Finding]:
             f"std, a std of {SMALL_INPUT:g} to {INPUT_SCALE:.0f})"
         )
         yield made("unnormalised-input", evidence, numbers={"mean": mean, "std": std})
-
-
-def _has_parameters(event: Event) -> bool:
-    return event.module is not None and next(event.module.parameters(), None) is not None
 
 
 def _is_scaled_before(first: Event, mean: float, std: float) -> bool:

@@ -9,15 +9,9 @@ from torch import nn
 
 from telltales.catalogue import made
 from telltales.checks.look import NORMS, Look
-from telltales.finding import Finding, Severity
+from telltales.finding import Finding, Severity, listed
 from telltales.structure import optimizer_facts
 from telltales.thresholds import LEFT_OUT_ON_PURPOSE
-
-
-def listed(names: list[str], most: int = 4) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def optimizer_mismatch(look: Look) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -16,8 +17,10 @@ from telltales.thresholds import (
     CLASS_LEARNT,
     FALLEN,
     FEWEST_OF_CLASS,
+    FIRST_STEPS,
     GAP_AT_ONCE,
     GAP_MATTERS,
+    HALF_INITIAL,
     IMBALANCE,
     LITTLE_LEARNT,
     NOT_FALLING,
@@ -142,13 +145,22 @@ def dev_too_good(run: Run) -> Iterator[Sign]:
 
 @rule("train-eval-gap")
 def train_eval_gap(run: Run) -> Iterator[Sign]:
-    """With batch norm: training data that fit while training and not at evaluation, or a dev loss worse than none."""
+    """With batch norm: training data that fit while training and not at evaluation, or a dev loss worse than none; or
+    buffers that can't have come to describe the data."""
     dependent = (run.about.get("mode_dependent") or {}).items()
     norms = [name for name, kind in dependent if "BatchNorm" in kind]
-    if not norms:
-        return
+    if norms:
+        gaps, still = list(_gap(run, norms)), list(_still_buffers(run))
+        if gaps and still:
+            yield replace(gaps[0], evidence=f"{gaps[0].evidence}; {still[0].evidence}")
+        else:
+            yield from gaps or still
+
+
+def _gap(run: Run, norms: list[str]) -> Iterator[Sign]:
+    found: list[Evaluation] = []
     for split in ("train", "training"):
-        found = [e for e in run.evaluations.get(split, []) if e.training is not True]
+        found = found or [e for e in run.evaluations.get(split, []) if e.training is not True]
         if len(found) >= 2:
             pairs = [(e, _training_loss(run, e.step)) for e in found[-2:]]
             least = GAP_MATTERS * abs(float(run.losses[1][0]))
@@ -164,7 +176,8 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
                 return
     evaluations = [e for e in _held_out(run) if e.training is not True]
     _, losses = run.losses
-    if len(evaluations) < 2 or losses.size < 20:
+    # Training data that were evaluated, and fit, say that it is not the norms.
+    if len(evaluations) < 2 or losses.size < 20 or found:
         return
     first, last = float(losses[:5].mean()), evaluations[-1]
     train = _training_loss(run, last.step)
@@ -176,6 +189,24 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
             f"training loss of {first:.3g}, though training has brought that to {train:.3g}"
         )
         yield Sign(evidence, norms[0], evaluations[0].step, {"evaluation": last.loss, "training": train}, tuple(norms))
+
+
+def _still_buffers(run: Run) -> Iterator[Sign]:
+    """A momentum by which a batch norm's buffers are still what they were at first when a model is evaluated."""
+    evaluations = [e for e in _held_out(run) if e.training is not True]
+    if not evaluations or evaluations[-1].step < FIRST_STEPS:
+        return
+    momenta = {name: facts["momentum"] for name, facts in run.modules.items() if facts.get("momentum") is not None}
+    left = {name: (1 - float(one)) ** evaluations[-1].step for name, one in momenta.items()}
+    still = [name for name, share in left.items() if share > HALF_INITIAL]
+    if still:
+        worst = max(still, key=lambda name: left[name])
+        evidence = (
+            f"with a momentum of {momenta[worst]:g} the buffers of {worst} are still {left[worst]:.0%} those of the "
+            f"untrained model after {evaluations[-1].step:,} steps (limit {HALF_INITIAL:.0%}), and evaluation uses them"
+        )
+        numbers = {"momentum": float(momenta[worst]), "left": left[worst]}
+        yield Sign(evidence, worst, evaluations[0].step, numbers, tuple(still), severity="warning")
 
 
 @rule("class-imbalance")
@@ -212,7 +243,7 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     """A held-out loss that is no better than that of a baseline: the number given, or the labels' entropy."""
     evaluations = _held_out(run)
     given = {name: float(loss) for name, loss in (run.about.get("baselines") or {}).items()}
-    given |= {"a guess that does not look at the input": guess_loss(run)}
+    given |= {"a guess that does not look at the input": run.ask(guess_loss)}
     losses = run.losses[1]
     if len(evaluations) < 3 or losses.size < 100 or still_falls(losses) or is_young_table(run):
         return

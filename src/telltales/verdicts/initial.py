@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telltales.finding import listed
+from telltales.gains import GAINS, RECTIFIER, fan_in
 from telltales.thresholds import (
     FAR_TOO_SMALL,
     FAR_TOO_SMALL_WITH_NORMS,
@@ -17,10 +19,6 @@ from telltales.thresholds import (
 )
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-from telltales.verdicts.structure import listed
-
-GAINS = {"tanh": 5 / 3, "sigmoid": 1.0, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2), "selu": 0.75}
-"""As `torch.nn.init.calculate_gain` has them; rectifiers of other kinds are taken for ReLU."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ def first_scales(run: Run) -> list[Scale]:
         gain = 1.0
         if acts:
             is_rectifier = bool(acts[0].get("rectifier"))
-            gain = GAINS.get(str(acts[0]["activation"]), GAINS["relu"] if is_rectifier else 1.0)
-        found.append(Scale(name, module, std, gain, math.prod(shape[1:])))
+            gain = GAINS.get(str(acts[0]["activation"]), RECTIFIER if is_rectifier else 1.0)
+        found.append(Scale(name, module, std, gain, fan_in(shape, kind.startswith("ConvTranspose"))))
     return found[:-1]
 
 
@@ -70,7 +68,7 @@ def poor_init(run: Run) -> Iterator[Sign]:
     """First weights of a scale that does not fit the layers' width, where the signal shows it, too."""
     if int(run.steps[0]) != 0:
         return
-    wrong = [s for s in first_scales(run) if s.ratio > WRONG_SCALE or s.ratio < 1 / WRONG_SCALE / 3]
+    wrong = [s for s in run.ask(first_scales) if s.ratio > WRONG_SCALE or s.ratio < 1 / WRONG_SCALE / 3]
     if not wrong:
         return
     too_large = [s for s in wrong if s.ratio > WRONG_SCALE]
@@ -80,7 +78,7 @@ def poor_init(run: Run) -> Iterator[Sign]:
         for name, share in zip(run.names("activation"), saturated, strict=True)
         if may_saturate(run, name) and share > SATURATED
     ]
-    layers = [s.module for s in first_scales(run)]
+    layers = [s.module for s in run.ask(first_scales)]
     stds = run.values("activation", "std", layers)[0]
     known = stds[stds > 0]
     spread = float(known.max() / known.min()) if known.size > 1 else 1.0

@@ -48,11 +48,13 @@ def progress(run: Run) -> tuple[bool | None, float, float]:
     begun = min(float(first.mean()), float(finite[0]) + abs(float(finite[0])) * NOT_FALLING)
     noise = first.var(ddof=1) if begun == float(first.mean()) else last.var(ddof=1)
     error = math.sqrt(noise / first.size + last.var(ddof=1) / last.size)
+    # Student's t: a spread that is known from few losses is known badly.
+    error *= T_VALUE * (1 + 3.2 / (first.size + last.size - 2))
     gone = begun - float(last.mean())
     least = NOT_FALLING * abs(begun)
-    has_fallen = True if gone > max(T_VALUE * error, least) else None
+    has_fallen = True if gone > max(error, least) else None
     # The spread of a few losses says too little of what chance may do.
-    if gone < least and (finite.size >= FEWEST_LOSSES or (count >= 5 and gone < -T_VALUE * error)):
+    if gone < least and (finite.size >= FEWEST_LOSSES or (count >= 5 and gone < -error)):
         has_fallen = False
     return has_fallen, begun, float(last.mean())
 
@@ -124,9 +126,9 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
     losses = run.losses[1]
     if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or still_falls(losses) or is_young_table(run):
         return
-    fell, first, last = progress(run)
+    fell, first, last = run.ask(progress)
     # A model that was trained before may have little left to learn.
-    knows = run.is_adapted or first < (1 - LABEL_ENTROPY) * guess_loss(run)
+    knows = run.is_adapted or first < (1 - LABEL_ENTROPY) * run.ask(guess_loss)
     if fell is False and not knows:
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
@@ -141,7 +143,7 @@ def is_young_table(run: Run) -> bool:
 def plateau(run: Run) -> Iterator[Sign]:
     """A loss that fell, and does so no longer: half of all steps changed it by less than a thousandth."""
     steps, losses = run.losses
-    if losses.size < 200 or not np.isfinite(losses).all() or progress(run)[0] is not True:
+    if losses.size < 200 or not np.isfinite(losses).all() or run.ask(progress)[0] is not True:
         return
     half = losses[losses.size // 2 :]
     early, late = half[: half.size // 2], half[half.size // 2 :]
@@ -224,7 +226,7 @@ def oscillating(run: Run) -> Iterator[Sign]:
 @rule("label-noise-or-shuffled")
 def label_noise(run: Run) -> Iterator[Sign]:
     """A model that learns what a guess without the input reaches, or nothing that holds on other data."""
-    entropy = guess_loss(run)
+    entropy = run.ask(guess_loss)
     steps, losses = run.losses
     if not entropy > 0 or losses.size < LONG_ENOUGH or is_young_table(run):
         return
@@ -235,8 +237,9 @@ def label_noise(run: Run) -> Iterator[Sign]:
     limit = (1 - LABEL_ENTROPY) * entropy
     is_stuck = limit < now < (1 + GUESS_MARGIN) * entropy
     is_certain = len(dev) >= 3 or losses.size >= LONG_TRAINING
-    # Another sample of the data has another entropy.
-    learns = best_dev < (1 - GUESS_MARGIN) * entropy
+    # Another sample of the data has another entropy; one that is below it and falls on shows what is being learnt.
+    falls_on = len(dev) >= 2 and dev[-1] == best_dev < min((1 - NOT_FALLING) * dev[0], limit)
+    learns = best_dev < (1 - GUESS_MARGIN) * entropy or falls_on
     if is_stuck and is_certain and not learns and not still_falls(losses):
         evidence = (
             f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from telltales.finding import listed
 from telltales.thresholds import HALF_LIMIT, SKIPPED_UPDATES, SMALLEST_LOSS_SCALE
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-from telltales.verdicts.structure import listed
 
 _KINDS = (
     ("weight", "of the weights"),

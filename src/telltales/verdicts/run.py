@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ _SUPERVISED: tuple[str, ...] = (
     "smooth_l1",
 )
 _SUPERVISED += ("huber", "nll")
+Answer = TypeVar("Answer")
 
 
 class Run:
@@ -31,6 +32,15 @@ class Run:
     def __init__(self, record: Record, rows: int | None = None) -> None:
         self.record = record
         self.rows = len(record) if rows is None else rows
+        self._known_places: dict[str, dict[str, int]] = {}
+        self._asked: dict[Callable[[Run], Any], Any] = {}
+
+    def ask(self, question: Callable[[Run], Answer]) -> Answer:
+        """What a function says of this run, computed once, however many rules want to know."""
+        if question not in self._asked:
+            self._asked[question] = question(self)
+        found: Answer = self._asked[question]
+        return found
 
     @property
     def is_whole(self) -> bool:
@@ -72,15 +82,19 @@ class Run:
 
     def values(self, kind: str, column: str, names: Sequence[str] | None = None) -> NDArray[np.float64]:
         """(rows, names) of a table; NaN for a name that has no row in it."""
-        values = self.record.values(kind, column)[: self.rows].astype(np.float64)
+        values = self.record.values(kind, column)[: self.rows]
         if names is None:
-            return values
-        places = {name: place for place, name in enumerate(self.names(kind))}
-        found = np.full((self.rows, len(names)), np.nan)
-        for column_there, name in enumerate(names):
-            if name in places:
-                found[:, column_there] = values[:, places[name]]
-        return found
+            return values.astype(np.float64)
+        known = self._places(kind)
+        places = np.array([known.get(name, -1) for name in names], np.intp)
+        if not values.shape[1]:
+            return np.full((self.rows, len(names)), np.nan)
+        return np.where(places < 0, np.nan, values[:, places].astype(np.float64))
+
+    def _places(self, kind: str) -> dict[str, int]:
+        if kind not in self._known_places:
+            self._known_places[kind] = {name: place for place, name in enumerate(self.names(kind))}
+        return self._known_places[kind]
 
     @cached_property
     def losses(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

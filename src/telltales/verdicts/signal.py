@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from telltales.finding import listed
 from telltales.thresholds import (
     COLLAPSED,
     DEAD_AT_ONCE,
@@ -26,7 +27,6 @@ from telltales.verdicts.initial import may_saturate
 from telltales.verdicts.rows import medians
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-from telltales.verdicts.structure import listed
 
 
 @rule("saturated")

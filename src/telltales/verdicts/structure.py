@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from telltales.catalogue import GRADIENT_OF_ZEROS, NEVER_UPDATED, UPDATED_BY_ANOTHER
-from telltales.finding import Severity
+from telltales.finding import Severity, listed
 from telltales.thresholds import (
     HALF_EPSILON,
     LEFT_OUT_ON_PURPOSE,
@@ -19,11 +19,6 @@ from telltales.thresholds import (
 )
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-
-
-def listed(names: Sequence[str], most: int = 4) -> str:
-    """The first few of many names, as text."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _in_no_optimizer(run: Run) -> list[str]:
@@ -82,8 +77,8 @@ def no_gradient(run: Run) -> Iterator[Sign]:
     if not is_one and run.rows < 10:
         return
     trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
-    # Of a loss that is not finite there is no gradient that could be told from none.
-    is_known = np.isfinite(run.scalar("loss"))
+    # Of a loss that is not finite, or one whose gradient is not, there is none that could be told from none.
+    is_known = np.isfinite(run.scalar("loss")) & ~(run.values("gradient", "nonfinite") > 0).any(1)
     norms, steps = run.values("gradient", "norm", trained)[is_known], run.steps[is_known]
     if not np.isfinite(norms).any():
         return
@@ -123,7 +118,8 @@ def frozen_parameter(run: Run) -> Iterator[Sign]:
     counts = (moved > 0).any(1)
     if counts.sum() < 5:
         return
-    still = (moved[counts] == 0).all(0) & (gradients[counts] > 0).all(0)
+    # What comes before weights of zero has no gradient at first.
+    still = (moved[counts] == 0).all(0) & ((gradients[counts] > 0).sum(0) >= 5)
     names = [name for name, there in zip(trained, still, strict=True) if there]
     if names:
         evidence = (

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from telltales.finding import Severity
 from telltales.thresholds import (
+    AT_ONCE,
     CLIPPED_SHARE,
     DECAY_SHARE,
     FEWEST_LOSSES,
@@ -20,6 +21,7 @@ from telltales.thresholds import (
     LARGE_UPDATE,
     MANY_LARGE_UPDATES,
     RATE_ENDED,
+    SETTLED,
     SHRUNK,
     SLOW_PROGRESS,
     SMALL_UPDATE,
@@ -48,22 +50,35 @@ def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
     return np.where(some, lower_quantiles(ratios, quantile), np.nan)
 
 
+def _of_most(run: Run) -> NDArray[np.float64]:
+    """(rows,), what three quarters of the matrices change by at least."""
+    return update_ratios(run, 0.25)
+
+
 def _first_updates_were_whole(run: Run, ratios: NDArray[np.float64]) -> bool:
-    """Whether some of the first updates were as large as the weights, or two half as large."""
+    """Whether some of the first updates were as large as the weights, or two half as large, or made them many times
+    as large."""
     early = ratios[np.isfinite(ratios) & (run.steps < FIRST_STEPS)]
-    return bool((early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2)
+    norms = _whole_norm(run)[run.steps <= AT_ONCE]
+    grew = norms.size > 1 and norms[0] > 0 and float(norms[-1]) > WEIGHT_GROWTH * norms[0]
+    return bool((early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2 or grew)
+
+
+def _whole_norm(run: Run) -> NDArray[np.float64]:
+    """(rows,), of all matrices together."""
+    return np.asarray(np.sqrt(np.nansum(run.values("weight", "norm", run.grown_matrices) ** 2, axis=1)))
 
 
 @rule("learning-rate-too-high")
 def learning_rate_too_high(run: Run) -> Iterator[Sign]:
     """Updates that are large beside nearly all weights, and a loss that does not fall for it."""
-    ratios = update_ratios(run, 0.25)
+    ratios = run.ask(_of_most)
     rows = np.isfinite(ratios)
     if rows.sum() < 2:
         return
     typical = float(np.median(ratios[rows][-3:]))
-    has_fallen, first, last = progress(run)
-    learns = has_fallen is True and not last > (1 - LABEL_ENTROPY) * guess_loss(run)
+    has_fallen, first, last = run.ask(progress)
+    learns = has_fallen is True and not last > (1 - LABEL_ENTROPY) * run.ask(guess_loss)
     was_whole = _first_updates_were_whole(run, ratios)
     early = ratios[rows & (run.steps < FIRST_STEPS)]
     is_huge = was_whole or bool((ratios[rows][-2:] > HUGE_UPDATE).all())
@@ -80,9 +95,9 @@ def learning_rate_too_high(run: Run) -> Iterator[Sign]:
 @rule("update-too-large")
 def update_too_large(run: Run) -> Iterator[Sign]:
     """First updates as large as the weights, or later ones that stay large, though the loss falls."""
-    ratios = update_ratios(run, 0.25)
-    has_fallen, _, last = progress(run)
-    if has_fallen is not True or last > (1 - LABEL_ENTROPY) * guess_loss(run):
+    ratios = run.ask(_of_most)
+    has_fallen, _, last = run.ask(progress)
+    if has_fallen is not True or last > (1 - LABEL_ENTROPY) * run.ask(guess_loss):
         return
     rows = np.isfinite(ratios) & (run.steps >= FIRST_STEPS)
     if _first_updates_were_whole(run, ratios):
@@ -112,17 +127,18 @@ def _too_large(run: Run, ratios: NDArray[np.float64], at_first: bool, went: tupl
 
 @rule("learning-rate-too-low")
 def learning_rate_too_low(run: Run) -> Iterator[Sign]:
-    """Updates that were tiny at every step so far, and a loss that has hardly moved."""
+    """Updates that were tiny at every step after the first few, and a loss that has hardly moved."""
     ratios = update_ratios(run, 0.5)
-    rows = np.isfinite(ratios) & (run.steps >= 1)
+    # Adam's first updates are its largest.
+    rows = np.isfinite(ratios) & (run.steps >= SETTLED)
     if rows.sum() < 5 or run.step < FEWEST_LOSSES or _rate_rises(run):
         return
     largest = float(ratios[rows].max())
-    _, first, last = progress(run)
+    _, first, last = run.ask(progress)
     if 0 < largest < SMALL_UPDATE and _hardly_moves(run):
         evidence = (
-            f"no update changed half of the matrices by more than {largest:.1e} of themselves "
-            f"({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
+            f"no update since step {run.steps[rows][0]:,} changed half of the matrices by more than {largest:.1e} of "
+            f"themselves ({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
             f"{run.step + 1:,} steps"
         )
         factor = float(UPDATE_GUIDE) / largest
@@ -243,8 +259,7 @@ def weight_blow_up(run: Run) -> Iterator[Sign]:
     names = run.grown_matrices
     if run.rows < 6 or not names:
         return
-    norms = run.values("weight", "norm", names)
-    whole = np.sqrt(np.nansum(norms**2, axis=1))
+    whole = _whole_norm(run)
     if (
         whole[0] > 0
         and np.isfinite(whole[-1])
@@ -260,7 +275,7 @@ def weight_blow_up(run: Run) -> Iterator[Sign]:
 
 def _hardly_moves(run: Run) -> bool:
     """Whether the loss has lost next to nothing of what it was at first."""
-    has_fallen, first, last = progress(run)
+    has_fallen, first, last = run.ask(progress)
     return has_fallen is not True or first - last < SLOW_PROGRESS * abs(first)
 
 

@@ -1,0 +1,49 @@
+"""The losses since the last observed step, where they are: on a GPU nothing waits for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from telltales.transfer import as_vector
+
+JOINED_AT = 256
+"""So many losses wait one by one; then they are joined to one vector."""
+
+
+class WaitingLosses:
+    """Takes in a loss a step, and gives them all at once."""
+
+    def __init__(self) -> None:
+        self._losses: list[torch.Tensor | float] = []
+
+    def add(self, loss: torch.Tensor | float) -> torch.Tensor | float:
+        """Take in a loss; gives it as it is kept.
+
+        That is a number or, on a GPU, which would have to be waited for, a copy, as the caller may use it again.
+        """
+        kept: torch.Tensor | float
+        if isinstance(loss, torch.Tensor):
+            kept = loss.item() if loss.device.type == "cpu" else loss.detach().clone()
+        else:
+            kept = float(loss)
+        self._losses.append(kept)
+        if len(self._losses) == JOINED_AT:
+            self._losses = [as_vector(self._losses)]
+        return kept
+
+    def vector(self) -> torch.Tensor:
+        """(steps,), on their device."""
+        return as_vector(self._losses)
+
+    def clear(self) -> None:
+        self._losses = []
+
+    def on_host(self) -> NDArray[np.float32]:
+        """All of them; none where the device gives nothing any more, as after a CUDA error."""
+        nothing = np.zeros(0, np.float32)
+        try:
+            return self.vector().cpu().numpy() if self._losses else nothing
+        except RuntimeError:
+            return nothing
