@@ -237,9 +237,9 @@ def label_noise(run: Run) -> Iterator[Sign]:
     limit = (1 - LABEL_ENTROPY) * entropy
     is_stuck = limit < now < (1 + GUESS_MARGIN) * entropy
     is_certain = len(dev) >= 3 or losses.size >= LONG_TRAINING
-    # Another sample of the data has another entropy; one that is below it and falls on shows what is being learnt.
-    falls_on = len(dev) >= 2 and dev[-1] == best_dev < min((1 - NOT_FALLING) * dev[0], limit)
-    learns = best_dev < (1 - GUESS_MARGIN) * entropy or falls_on
+    # Another sample of the data has another entropy; a loss on it that fell below this one shows what is being learnt.
+    fell = len(dev) >= 2 and best_dev < min((1 - NOT_FALLING) * dev[0], limit)
+    learns = best_dev < (1 - GUESS_MARGIN) * entropy or fell
     if is_stuck and is_certain and not learns and not still_falls(losses):
         evidence = (
             f"the loss is {now:.3g} after {steps[-1] + 1:,} steps; the labels' own entropy, which a guess "
