@@ -58,6 +58,8 @@ STUCK_UNITS = Threshold(0.3, "Proposal, bench: share of units that are in the fl
 SATURATED_ROWS = Threshold(3, "Proposal: observed steps that it must last.")
 FLAT_ENTROPY = Threshold(0.05, "Published: attention entropy as a share of the uniform distribution's, at first.")
 DEAD_UNITS = Threshold(0.5, "Published: share of units that are silent on every example.")
+DIED = Threshold(0.15, "Proposal: share of units that fell silent since the first step, for half of them to count.")
+MOSTLY_DEAD = Threshold(0.75, "Proposal: share of silent units that counts however many were silent at first.")
 DEAD_AT_ONCE = Threshold(0.95, "Proposal, bench: so many silent units need no further evidence.")
 DEAD_ROWS = Threshold(5, "Proposal: a small batch may leave rare units silent; not so many, and not every time.")
 LAYER_STD_RATIO = Threshold(10, "Published: largest to smallest activation std over depth, at first.")
@@ -117,10 +119,14 @@ EVENLY_HELD = Threshold(1e-3, "Proposal: e to the entropy of a batch's labels, b
 ONE_CLASS = Threshold(0.1, "Proposal: entropy of a batch's labels against ln C.")
 
 # At evaluation
+NEARLY_EVEN = Threshold(
+    0.7, "Proposal: the first loss against that of an even guess; half of it is of two micro-batches."
+)
 OVERFIT_RISE = Threshold(0.05, "Bench: the last dev loss above the lowest.")
 RISE_BY_CHANCE = Threshold(0.015, "Proposal: how often evaluations that only scatter rise as steadily.")
 BY_HEART = Threshold(0.1, "Bench: the training loss beside the dev loss.")
 LITTLE_LEARNT = Threshold(0.5, "Bench: the dev loss beside the first loss.")
+SOMETHING_LEARNT = Threshold(0.2, "Proposal: the same, for what is worth knowing.")
 FALLEN = Threshold(0.01, "Bench: share by which the training loss fell meanwhile.")
 OVERFIT_GAP = Threshold(0.1, "Published: (dev - train) / train.")
 TOO_GOOD = Threshold(0.5, "Bench: the dev loss below the training loss; small dev sets differ by less.")

@@ -173,3 +173,97 @@ def test_a_transposed_convolution_sums_over_its_first_dimension() -> None:
     from telltales.verdicts.initial import first_scales
 
     assert [scale.fan_in for scale in first_scales(Run(watch.record)) if scale.module == "up"] == [256]
+
+
+def digits(classes: int = 4, examples: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points around a centre for each class."""
+    generator = torch.Generator().manual_seed(0)
+    centres, y = torch.randn(classes, 16, generator=generator), torch.arange(examples) % classes
+    return centres[y] + 0.8 * torch.randn(examples, 16, generator=generator), y
+
+
+def divided(shuffled: bool, parts: int) -> telltales.Watch:
+    """A small net on the digits, whose loss is divided as that of micro-batches is."""
+    torch.manual_seed(0)
+    x, y = digits()
+    if shuffled:
+        y = y[torch.randperm(len(y))]
+    held_out = digits()[0][:100] + 0.1, digits()[1][:100]
+    model = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for step in range(400):
+            rows = torch.randint(len(x), (32,))
+            loss = functional.cross_entropy(model(x[rows]), y[rows]) / parts
+            loss.backward()
+            if step % parts == parts - 1:
+                optimizer.step()
+                optimizer.zero_grad()
+            watch.step(loss, x[rows], y[rows])
+            if step % 50 == 49:
+                model.eval()
+                with torch.no_grad():
+                    watch.evaluation(functional.cross_entropy(model(held_out[0]), held_out[1]))
+                model.train()
+    return watch
+
+
+@pytest.mark.parametrize("parts", [1, 8])
+def test_a_loss_that_is_divided_is_not_compared_with_one_that_is_not(parts: int) -> None:
+    watch = divided(False, parts)
+    assert not [finding for finding in watch.findings() if finding.severity != "note"]
+
+
+def test_a_loss_that_is_divided_by_one_is_compared() -> None:
+    assert found(divided(True, 1), "label-noise-or-shuffled")
+
+
+@pytest.mark.parametrize(("bias", "dead"), [(-0.3, False), (-10.0, True)])
+def test_half_of_the_units_behind_a_bottleneck_are_not_dead(bias: float, dead: bool) -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(16, 2), nn.Sigmoid(), nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 4))
+    with torch.no_grad():
+        model[2].bias += bias
+    x, y = digits()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for _ in range(60):
+            rows = torch.randint(len(x), (32,))
+            loss = functional.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x[rows], y[rows])
+    silent = watch.record.series("activation", "3", "saturated_units")
+    assert (silent[:10] > 0.5).all()
+    assert bool(found(watch, "dead-relu")) == dead
+
+
+def test_a_bias_before_a_norm_is_not_frozen() -> None:
+    torch.manual_seed(0)
+    model = deep_mlp()
+    watch = train(model, torch.optim.SGD(model.parameters(), 1e-5), steps=200)
+    assert found(watch, "learning-rate-too-low")
+    assert not found(watch, "frozen-parameter")
+
+
+def test_labels_that_leak_into_the_training_inputs_leave_a_gap_that_is_noted() -> None:
+    torch.manual_seed(0)
+    x, y = digits()
+    x = 0.3 * x
+    leaking = torch.cat([x, 3 * functional.one_hot(y, 4).float()], 1)
+    held_out = torch.cat([x[:100] + 0.5 * torch.randn(100, 16), torch.zeros(100, 4)], 1), y[:100]
+    model = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for step in range(600):
+            rows = torch.randint(len(x), (32,))
+            loss = functional.cross_entropy(model(leaking[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, leaking[rows], y[rows])
+            if step % 100 == 99:
+                with torch.no_grad():
+                    watch.evaluation(functional.cross_entropy(model(held_out[0]), held_out[1]))
+    assert found(watch, "overfitting")

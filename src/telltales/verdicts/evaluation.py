@@ -28,6 +28,7 @@ from telltales.thresholds import (
     OVERFIT_RISE,
     PATIENCE,
     RISE_BY_CHANCE,
+    SOMETHING_LEARNT,
     T_VALUE,
     TOO_GOOD,
     WORSE_THAN_UNTRAINED,
@@ -69,12 +70,14 @@ def overfitting(run: Run) -> Iterator[Sign]:
         # Of a loss that has nearly all gone, what it loses again is little.
         is_little = losses[-1] - losses[best] < GAP_MATTERS * first
         yield Sign(evidence, split, step, numbers, severity="note" if is_little else None)
-    elif 0 <= train < BY_HEART * float(losses[-4:].min()) and float(losses[-4:].min()) > LITTLE_LEARNT * first:
-        evidence = (
-            f"the training loss fell from {first:.3g} to {train:.3g}, as of what is known by heart; the {split} "
-            f"loss is {losses[-1]:.3g}"
-        )
-        yield Sign(evidence, split, step, numbers)
+    elif 0 <= train < BY_HEART * float(losses[-4:].min()) and run.is_comparable:
+        share = float(losses[-4:].min()) / first if first else 0.0
+        if share > SOMETHING_LEARNT:
+            evidence = (
+                f"the training loss fell from {first:.3g} to {train:.3g}, as of what is known by heart; the {split} "
+                f"loss is {losses[-1]:.3g}"
+            )
+            yield Sign(evidence, split, step, numbers, severity=None if share > LITTLE_LEARNT else "note")
 
 
 def _has_risen(losses: NDArray[np.float64], best: int) -> bool:
@@ -120,7 +123,7 @@ def dev_too_good(run: Run) -> Iterator[Sign]:
     facts = run.loss_facts
     if len(evaluations) < 4 or dependent or facts.get("others") or facts.get("terms") != 1 or not run.is_supervised:
         return
-    if facts.get("factor", 1.0) != 1.0 or facts.get("reduction") != "mean":
+    if not run.is_comparable or facts.get("reduction") != "mean":
         return
     # Measured in the same mode, the two can be compared; else augmentation may make the training loss the higher one.
     measured = {e.step: e.loss for split in ("train", "training") for e in run.evaluations.get(split, [])}
@@ -150,7 +153,8 @@ def train_eval_gap(run: Run) -> Iterator[Sign]:
     dependent = (run.about.get("mode_dependent") or {}).items()
     norms = [name for name, kind in dependent if "BatchNorm" in kind]
     if norms:
-        gaps, still = list(_gap(run, norms)), list(_still_buffers(run))
+        gaps = list(_gap(run, norms)) if run.is_comparable else []
+        still = list(_still_buffers(run))
         if gaps and still:
             yield replace(gaps[0], evidence=f"{gaps[0].evidence}; {still[0].evidence}")
         else:
@@ -243,7 +247,8 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     """A held-out loss that is no better than that of a baseline: the number given, or the labels' entropy."""
     evaluations = _held_out(run)
     given = {name: float(loss) for name, loss in (run.about.get("baselines") or {}).items()}
-    given |= {"a guess that does not look at the input": run.ask(guess_loss)}
+    guess = "a guess that does not look at the input"
+    given |= {guess: run.ask(guess_loss)}
     losses = run.losses[1]
     if len(evaluations) < 3 or losses.size < 100 or still_falls(losses) or is_young_table(run):
         return
@@ -251,7 +256,9 @@ def baseline_not_beaten(run: Run) -> Iterator[Sign]:
     if best == evaluations[-1].loss < (1 - NOT_FALLING) * evaluations[-2].loss:
         # On its way down.
         return
-    beaten = {name: loss for name, loss in given.items() if best >= loss}
+    # The guess's loss is an estimate, and so is what is a little better than it.
+    slack = {guess: 1 - NOT_FALLING}
+    beaten = {name: loss for name, loss in given.items() if best >= slack.get(name, 1.0) * loss}
     if beaten:
         name = min(beaten, key=lambda one: beaten[one])
         evidence = f"the best {evaluations[0].split} loss is {best:.4g}; {name} reaches {beaten[name]:.4g}"

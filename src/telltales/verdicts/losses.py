@@ -84,6 +84,11 @@ def guess_loss(run: Run) -> float:
     return math.nan
 
 
+def training_guess(run: Run) -> float:
+    """`guess_loss`, for training losses; NaN where they are multiplied or divided, as those of micro-batches are."""
+    return run.ask(guess_loss) if run.is_comparable else math.nan
+
+
 def label_entropy(run: Run) -> float:
     """In nats, of the labels counted so far, smoothed as the loss does; NaN for none."""
     counts = np.array(list((run.about.get("labels") or {}).values()), float)
@@ -109,10 +114,7 @@ def initial_loss(run: Run) -> Iterator[Sign]:
     is_weighted = "binary" in kind and facts.get("class_weights")
     if facts.get("reduction") == "sum" or facts.get("sign") == -1 or is_scaled or is_weighted:
         return
-    even = (
-        math.log(classes) if kind == "cross_entropy" and classes > 1 else math.log(2) if "binary" in kind else math.nan
-    )
-    loss = float(run.scalar("loss")[0])
+    even, loss = run.even_loss, float(run.scalar("loss")[0])
     limit = max((1 + INITIAL_LOSS) * even, even + FEW_CLASSES_SLACK)
     if loss > limit:
         what = f"ln {classes}" if kind == "cross_entropy" else "ln 2"
@@ -127,11 +129,14 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
     if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or still_falls(losses) or is_young_table(run):
         return
     fell, first, last = run.ask(progress)
-    # A model that was trained before may have little left to learn.
-    knows = run.is_adapted or first < (1 - LABEL_ENTROPY) * run.ask(guess_loss)
-    if fell is False and not knows:
+    if fell is False and not was_trained_before(run):
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
+
+
+def was_trained_before(run: Run) -> bool:
+    """Whether a model began with more than a guess, so that it may have little left to learn."""
+    return run.is_adapted or run.ask(progress)[1] < (1 - LABEL_ENTROPY) * training_guess(run)
 
 
 def is_young_table(run: Run) -> bool:
@@ -226,7 +231,7 @@ def oscillating(run: Run) -> Iterator[Sign]:
 @rule("label-noise-or-shuffled")
 def label_noise(run: Run) -> Iterator[Sign]:
     """A model that learns what a guess without the input reaches, or nothing that holds on other data."""
-    entropy = run.ask(guess_loss)
+    entropy = training_guess(run)
     steps, losses = run.losses
     if not entropy > 0 or losses.size < LONG_ENOUGH or is_young_table(run):
         return
@@ -246,7 +251,9 @@ def label_noise(run: Run) -> Iterator[Sign]:
             f"without the input reaches, is {entropy:.3g}"
         )
         yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy})
-    elif MEMORISED_SHARE * entropy < now < (entropy if _rises(dev) else limit) and len(dev) >= 3 and best_dev > entropy:
+        return
+    is_by_heart = MEMORISED_SHARE * entropy < now < (entropy if _rises(dev) else limit)
+    if is_by_heart and len(dev) >= 3 and best_dev > (1 - NOT_FALLING) * entropy:
         evidence = (
             f"the training loss is {now:.3g}, but no dev loss got below the labels' own entropy of "
             f"{entropy:.3g} (the best is {best_dev:.3g})"

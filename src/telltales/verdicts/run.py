@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from telltales.observation import Evaluation
 from telltales.record import Record
-from telltales.thresholds import NEAR_ZERO_OUTPUT
+from telltales.thresholds import NEAR_ZERO_OUTPUT, NEARLY_EVEN
 
 _SUPERVISED: tuple[str, ...] = (
     "cross_entropy",
@@ -166,6 +166,26 @@ class Run:
         facts = self.loss_facts
         is_one = self.about.get("models", 1) == 1 and len(str(self.about.get("optimizer", "")).split(", ")) == 1
         return is_one and facts.get("kind") in _SUPERVISED and not facts.get("weighted")
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether training losses are of the size of those at evaluation: not multiplied or divided.
+
+        By what a loss is divided its graph does not say; a division by one leaves it near an even guess's at first.
+        """
+        facts = self.loss_facts
+        if facts.get("factor", 1.0) != 1.0 or facts.get("is_one", True):
+            return bool(facts.get("factor", 1.0) == 1.0)
+        known = self.scalar("loss")
+        return bool(known.size) and float(known[0]) > NEARLY_EVEN * self.even_loss
+
+    @cached_property
+    def even_loss(self) -> float:
+        """What a classifier's loss is where all classes are equally likely; NaN for no classifier."""
+        kind, classes = str(self.loss_facts.get("kind")), int(self.loss_facts.get("classes") or 0)
+        if kind == "cross_entropy" and classes > 1:
+            return math.log(classes)
+        return math.log(2) if "binary" in kind else math.nan
 
     @property
     def is_adapted(self) -> bool:

@@ -12,11 +12,13 @@ from telltales.thresholds import (
     DEAD_AT_ONCE,
     DEAD_ROWS,
     DEAD_UNITS,
+    DIED,
     DRIFT,
     EXPLODING_DEPTH,
     EXPLODING_GROWTH,
     FLAT_ENTROPY,
     GRADIENT_SPIKE,
+    MOSTLY_DEAD,
     SATURATED,
     SATURATED_ROWS,
     STUCK_UNITS,
@@ -73,7 +75,9 @@ def dead_relu(run: Run) -> Iterator[Sign]:
     if run.rows >= at_once:
         dead |= (silent[-at_once:] > DEAD_AT_ONCE).all(0)
     if run.rows >= rows:
-        dead |= (silent[-rows:] > DEAD_UNITS).all(0)
+        # Behind a narrow layer half of the units may be silent from the start, as the signs of their weights have it.
+        have_died = (silent[-rows:] - silent[0] > DIED).all(0) | (silent[-rows:] > MOSTLY_DEAD).all(0)
+        dead |= (silent[-rows:] > DEAD_UNITS).all(0) & have_died
     there = np.flatnonzero(dead)
     if there.size:
         worst = int(there[np.argmax(silent[-1, there])])

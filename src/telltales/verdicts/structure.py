@@ -16,6 +16,7 @@ from telltales.thresholds import (
     SMALLEST_EPSILON,
     STALE_GRADIENTS,
     TINY_BATCH_NORM,
+    ZERO_UP_TO_ROUNDING,
 )
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
@@ -118,8 +119,10 @@ def frozen_parameter(run: Run) -> Iterator[Sign]:
     counts = (moved > 0).any(1)
     if counts.sum() < 5:
         return
-    # What comes before weights of zero has no gradient at first.
-    still = (moved[counts] == 0).all(0) & ((gradients[counts] > 0).sum(0) >= 5)
+    # What comes before weights of zero has no gradient at first, and a bias before a norm one of rounding errors.
+    largest = np.fmax.reduce(gradients[counts], axis=1, initial=0.0)[:, None]
+    has_gradient = gradients[counts] > ZERO_UP_TO_ROUNDING * largest
+    still = (moved[counts] == 0).all(0) & (has_gradient.sum(0) >= 5)
     names = [name for name, there in zip(trained, still, strict=True) if there]
     if names:
         evidence = (

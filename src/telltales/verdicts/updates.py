@@ -30,7 +30,7 @@ from telltales.thresholds import (
     WEIGHT_GROWTH,
     WHOLE_UPDATE,
 )
-from telltales.verdicts.losses import guess_loss, progress
+from telltales.verdicts.losses import progress, training_guess, was_trained_before
 from telltales.verdicts.rows import lower_quantiles, medians
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
@@ -78,7 +78,7 @@ def learning_rate_too_high(run: Run) -> Iterator[Sign]:
         return
     typical = float(np.median(ratios[rows][-3:]))
     has_fallen, first, last = run.ask(progress)
-    learns = has_fallen is True and not last > (1 - LABEL_ENTROPY) * run.ask(guess_loss)
+    learns = has_fallen is True and not last > (1 - LABEL_ENTROPY) * training_guess(run)
     was_whole = _first_updates_were_whole(run, ratios)
     early = ratios[rows & (run.steps < FIRST_STEPS)]
     is_huge = was_whole or bool((ratios[rows][-2:] > HUGE_UPDATE).all())
@@ -97,7 +97,7 @@ def update_too_large(run: Run) -> Iterator[Sign]:
     """First updates as large as the weights, or later ones that stay large, though the loss falls."""
     ratios = run.ask(_of_most)
     has_fallen, _, last = run.ask(progress)
-    if has_fallen is not True or last > (1 - LABEL_ENTROPY) * run.ask(guess_loss):
+    if has_fallen is not True or last > (1 - LABEL_ENTROPY) * training_guess(run):
         return
     rows = np.isfinite(ratios) & (run.steps >= FIRST_STEPS)
     if _first_updates_were_whole(run, ratios):
@@ -135,7 +135,7 @@ def learning_rate_too_low(run: Run) -> Iterator[Sign]:
         return
     largest = float(ratios[rows].max())
     _, first, last = run.ask(progress)
-    if 0 < largest < SMALL_UPDATE and _hardly_moves(run):
+    if 0 < largest < SMALL_UPDATE and _hardly_moves(run) and not was_trained_before(run):
         evidence = (
             f"no update since step {run.steps[rows][0]:,} changed half of the matrices by more than {largest:.1e} of "
             f"themselves ({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
