@@ -26,7 +26,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
-from charloom.characters import identify, printable
+from charloom.characters import code_point, identify, printable
 from charloom.config import BUILTIN_DATA
 from charloom.errors import DataError
 
@@ -162,7 +162,7 @@ class _Rejoined(io.RawIOBase):
 def _binary(character: str, place: str, source: str, head: bytes) -> DataError:
     encoding = _wide_encoding(head)
     remedy = _conversion(encoding, source) if encoding else "Give a text file; this looks like a binary one."
-    fact = f"holds the control character {identify(character)}"
+    fact = f"holds the control character {code_point(character)}"
     return DataError(fact + (f"; it looks like {encoding}" if encoding else ""), where=place, remedy=remedy)
 
 

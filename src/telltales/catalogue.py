@@ -14,6 +14,11 @@ GRADIENT_OF_ZEROS = (
     "every example, a multiplication by zero, or weights of zero.",
 )
 """Why, and what to try, where ``no-gradient`` means that there is one, of zeros."""
+NOTHING_TO_USE = (
+    "An optimizer that finds no gradients changes nothing.",
+    "Keep the order: optimizer.zero_grad(), loss.backward(), optimizer.step().",
+)
+"""The same where it means that the optimizer found none at all."""
 NEVER_UPDATED = (
     "Gradients are computed and no optimizer uses them: the model stays as it is.",
     "Call optimizer.step() after backward; under a loss scaler, scaler.step(optimizer).",

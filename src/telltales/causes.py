@@ -310,6 +310,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "diverging",
     ),
     "diverging": (
+        "tiny-batch-norm",
         "loss-spike",
         "wrong-custom-gradient",
         "missing-zero-grad",
@@ -359,6 +360,7 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "overfitting",
         "excessive-weight-decay",
         "schedule-ended-early",
+        "clipping-always-on",
         "wrong-custom-gradient",
         "symmetric-init",
         "update-too-large",

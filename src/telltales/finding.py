@@ -96,8 +96,8 @@ def listed(names: Sequence[str], most: int = 4) -> str:
 
 
 def worst(findings: Iterable[Finding]) -> Severity | None:
-    """The severity of the worst that has not resolved; None where there is none."""
-    found = {finding.severity for finding in findings if finding.resolved is None}
+    """The severity of the worst that has not resolved, of those that follow from others, too; None for none."""
+    found = {one.severity for finding in findings for one in finding.every() if one.resolved is None}
     return next((severity for severity in SEVERITIES if severity in found), None)
 
 

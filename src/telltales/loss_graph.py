@@ -66,6 +66,7 @@ class _Place:
     summed: bool
     weighted: bool
     divided: bool
+    averaged: bool
     scaled: bool
 
 
@@ -75,18 +76,19 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     ``kind``: ``cross_entropy``, ``nll``, ``binary_cross_entropy``, ``binary_cross_entropy_with_logits``, ``mse``, ….
     ``fed_by``: the operation whose result it was given (``softmax``, ``sigmoid``, ``log_softmax``, or another's name).
     ``classes``: of a cross-entropy. ``dim``: that its softmax was taken over, and ``shape``: of the logits.
-    ``reduction``: ``mean``, ``sum`` or ``none``; ``sign``: -1 where it is maximised. ``factor``: what the loss is
-    multiplied by, as far as the graph has kept it. ``terms``: how many kinds of loss are added up; ``others``: whether
-    something that is no known loss is added, too. ``smoothing``: of the labels. ``weighted``: whether each example
-    has a weight, as a policy gradient's advantage or a mask. ``is_one``: whether it is one loss, neither multiplied nor
-    divided by anything, or several that each are, as those of micro-batches. ``class_weights``: whether there are any,
-    ``pos_weight`` of a binary one among them. ``ignore_index``: the label that does not count.
+    ``reduction``: ``mean``, ``sum``, ``none`` or, of a sum for each example and the mean of these, ``example``;
+    ``sign``: -1 where it is maximised. ``factor``: what the loss is multiplied by, as far as the graph has kept it.
+    ``terms``: how many kinds of loss are added up; ``others``: whether something that is no known loss is added, too.
+    ``smoothing``: of the labels. ``weighted``: whether each example has a weight, as a policy gradient's advantage or a
+    mask; also where a part of the loss is the smaller of two, as PPO's surrogate. ``is_one``: whether it is one loss,
+    neither multiplied nor divided by anything, or several that each are, as those of micro-batches. ``class_weights``:
+    whether there are any, ``pos_weight`` of a binary one among them. ``ignore_index``: the label that does not count.
     ``broadcast``: the shape of the prediction and that of the comparison, where the first was stretched.
     """
     found: list[dict[str, Any]] = []
-    todo = deque([_Place(loss.grad_fn, 1, 1.0, False, False, False, False)])
+    todo = deque([_Place(loss.grad_fn, 1, 1.0, False, False, False, False, False)])
     seen: set[Any] = set()
-    others = smoothed = False
+    others = smoothed = surrogate = False
     while todo and len(seen) < MOST_NODES:
         place = todo.popleft()
         if place.node is None or place.node in seen:
@@ -102,6 +104,7 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
             smoothed = True
         else:
             others = True
+            surrogate = surrogate or _operation(place.node) in ("Minimum", "Maximum")
     if not found:
         return {}
     # The same loss over several micro-batches is one; of different ones the first is the main one.
@@ -109,7 +112,9 @@ def loss_facts(loss: torch.Tensor) -> dict[str, Any]:
     scaled = [facts.pop("scaled") for facts in found]
     is_one = all(scaled) if len(found) > 1 else not scaled[0]
     kinds = len({facts["kind"] for facts in found})
-    return {**found[0], "terms": kinds, "others": others, "smoothing": smoothing, "is_one": is_one}
+    facts = {"terms": kinds, "others": others, "smoothing": smoothing, "is_one": is_one}
+    # A critic's squared error beside a policy's loss does not make that one of given targets.
+    return {**found[0], **facts, "weighted": surrogate or any(one["weighted"] for one in found)}
 
 
 def _before(place: _Place) -> list[_Place]:
@@ -117,6 +122,7 @@ def _before(place: _Place) -> list[_Place]:
     parents = [parent for parent, _ in node.next_functions]
     factor, sign, summed = place.factor, place.sign, place.summed or operation == "Sum"
     weighted, divided, scaled = place.weighted, place.divided, place.scaled
+    averaged = place.averaged or operation == "Mean"
     if operation in ("Neg", "Rsub"):
         sign = -sign
     elif operation in ("Mul", "Div"):
@@ -131,8 +137,9 @@ def _before(place: _Place) -> list[_Place]:
             sign *= 1 if other > 0 else -1
     elif operation == "Sub" and len(parents) == 2:
         signs = sign, -sign
-        return [_Place(*pair, factor, summed, weighted, divided, scaled) for pair in zip(parents, signs, strict=True)]
-    return [_Place(parent, sign, abs(factor), summed, weighted, divided, scaled) for parent in parents]
+        ways = zip(parents, signs, strict=True)
+        return [_Place(parent, way, factor, summed, weighted, divided, averaged, scaled) for parent, way in ways]
+    return [_Place(parent, sign, abs(factor), summed, weighted, divided, averaged, scaled) for parent in parents]
 
 
 def _loss_at(place: _Place) -> dict[str, Any] | None:
@@ -175,7 +182,9 @@ def _reduced(place: _Place, reduction: str = "none") -> str:
     """How the losses of the examples were put together above ``place``, which itself took their sum, or nothing."""
     if place.weighted:
         return "none"
-    return "sum" if (place.summed or reduction == "sum") and not place.divided else "mean"
+    if (place.summed or reduction == "sum") and not place.divided:
+        return "example" if place.averaged else "sum"
+    return "mean"
 
 
 def _of_classes(source: Any) -> dict[str, Any]:
@@ -202,8 +211,8 @@ def _broadcast(node: Any) -> dict[str, Any]:
     else:
         given = node.next_functions[0][0] if node is not None and _operation(node) == "Sub" else None
         before, after = (_shape(given), _shape(node)) if given is not None else ((), ())
-    # A dimension that was put in says that each is to be compared with all.
-    is_meant = given is not None and _operation(given) == "Unsqueeze"
+    # A third dimension that was put in says that each is to be compared with all.
+    is_meant = given is not None and _operation(given) == "Unsqueeze" and len(after) > 2
     if math.prod(after) > math.prod(before) > 1 and not is_meant:
         return {"broadcast": [list(before), list(after)]}
     return {}

@@ -118,10 +118,11 @@ def chosen_modules(models: Mapping[str, nn.Module], selection: Selection) -> dic
         is_wanted = selects(selection)
         chosen = {name: module for name, module in every.items() if is_wanted(name)}
     if not chosen:
-        raise UsageError(
-            "no module is left to watch",
-            remedy=f"The names are {', '.join(list(every)[:12])}…; patterns such as '*.act' select among them.",
+        names = [name for name in every if name]
+        shown = (
+            f"The names are {', '.join(names[:12])}{', …' if len(names) > 12 else ''}" if names else "It has one only"
         )
+        raise UsageError("no module is left to watch", remedy=f"{shown}; patterns such as '*.act' select among them.")
     return {name or type(module).__name__: module for name, module in chosen.items()}
 
 

@@ -21,7 +21,7 @@ from telltales.probes import ModuleProbe
 from telltales.statistics import as_floats, moments
 from telltales.structure import FrozenMarks
 from telltales.transfer import STACKED, Transfer
-from telltales.turns import BackwardProbe, Mark, OptimizerProbe, StaleGradients, leaves_out
+from telltales.turns import BackwardProbe, Left, OptimizerProbe, StaleGradients, leaves_out
 
 
 class ObservedStep:
@@ -36,9 +36,9 @@ class ObservedStep:
         pictures: bool,
         spectral_norms: bool,
         keep_gradients: bool,
-        used: Mapping[str, Mark],
+        left: Left,
     ) -> None:
-        """``used``: `StaleGradients.used` of the step before, if that was observed."""
+        """``left``: `StaleGradients.left` of the step before, if that was observed."""
         self._optimizers = optimizers
         self._scaler = scaler
         self._scale = 1.0
@@ -56,7 +56,7 @@ class ObservedStep:
         self._ignored: int | None = None
         self.shapes: dict[str, list[int]] = {}
         """Of an example of ``input`` and ``target``, as far as they are given."""
-        self.stale = StaleGradients(self._parameters, used)
+        self.stale = StaleGradients(self._parameters, left)
         self.frozen = FrozenMarks(models, optimizers)
         self.modules = ModuleReadings(self._transfer, pictures)
         self.parameters = ParameterReadings(

@@ -92,6 +92,10 @@ def _is_new(mark: Mark, before: Mark) -> bool:
     return mark[0]() is not before[0]() or mark[1] != before[1]
 
 
+Left = tuple[Mapping[str, Mark], set[str]]
+NOTHING_LEFT: Left = ({}, set())
+
+
 class StaleGradients:
     """Tells whether an update uses gradients that were added to those that the update before had used already.
 
@@ -99,15 +103,22 @@ class StaleGradients:
     cleared before their own next update; nor does accumulation, with no update in between.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], used: Mapping[str, Mark]) -> None:
-        """``used``: the marks of the gradients that the step before has used, as its `used`."""
+    def __init__(self, parameters: Mapping[str, nn.Parameter], left: Left) -> None:
+        """``left``: what the step before has `left`, if it was observed."""
         self._parameters = parameters
-        self._stale: dict[str, Mark] = {name: m for name, m in used.items() if name in parameters and m is not None}
-        self._piled: set[str] = set()
+        marks, piled = left
+        self._stale: dict[str, Mark] = {name: m for name, m in marks.items() if name in parameters and m is not None}
+        self._piled = {name for name in piled if name in self._stale}
         self._known = set(self._stale)
         self._counts = [0, 0]
-        self.used: dict[str, Mark] = {}
-        """Parameter → the mark of the gradient that its optimizer used."""
+
+    @property
+    def left(self) -> Left:
+        """The marks of the gradients that have been used, as they are now, and which of them were added to since.
+
+        A step without an update, as of a micro-batch, hands on what it was given.
+        """
+        return self._stale, self._piled
 
     def backward_begins(self) -> None:
         # Zeros that are written through `.data` leave no mark, so what looks untouched is looked into.
@@ -136,7 +147,7 @@ class StaleGradients:
 
     def after_update(self, names: Iterable[str]) -> None:
         for name in names:
-            self.used[name] = self._stale[name] = _mark(self._parameters[name].grad)
+            self._stale[name] = _mark(self._parameters[name].grad)
             self._piled.discard(name)
 
     def share(self) -> float:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from telltales.errors import UsageError
 from telltales.transfer import as_vector
 
 JOINED_AT = 256
 """So many losses wait one by one; then they are joined to one vector."""
+
+
+def assert_number(loss: object) -> None:
+    """Raises `UsageError` for a loss that is not one number."""
+    if isinstance(loss, torch.Tensor):
+        if loss.numel() != 1:
+            raise UsageError(f"a loss of shape {tuple(loss.shape)} is not one number", remedy="Give its mean.")
+    elif not isinstance(loss, SupportsFloat):
+        raise UsageError(f"a loss of type {type(loss).__name__} is not a number", remedy="Give the loss's tensor.")
 
 
 class WaitingLosses:

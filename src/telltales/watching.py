@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -51,9 +51,9 @@ from telltales.recording import Recording
 from telltales.schedule import Preset, choose_preset
 from telltales.steadiness import NoiseScale
 from telltales.structure import ModeProbe
-from telltales.turns import Mark
+from telltales.turns import NOTHING_LEFT, Left
 from telltales.verdicts import RULES, Rule
-from telltales.waiting import WaitingLosses
+from telltales.waiting import WaitingLosses, assert_number
 
 if TYPE_CHECKING:
     from telltales.report.terminal import LiveTable
@@ -122,7 +122,7 @@ class Watch:
         self._previous: tuple[int, list[Stack]] = (-2, [])
         self._noise = NoiseScale()
         self._description = Description(self._models, self._optimizers)
-        self._used: tuple[int, Mapping[str, Mark]] = (-2, {})
+        self._left: tuple[int, Left] = (-2, NOTHING_LEFT)
         self._verdicts = Verdicts(rules, mute)
         self._observers: list[Callable[[Watch], None]] = []
         self._guard: UpdateGuard | None = None
@@ -175,8 +175,7 @@ class Watch:
         """
         if not self._open:
             return
-        if isinstance(loss, torch.Tensor) and loss.numel() != 1:
-            raise UsageError(f"a loss of shape {tuple(loss.shape)} is not one number", remedy="Give its mean.")
+        assert_number(loss)
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
@@ -219,6 +218,9 @@ class Watch:
 
         Raises `UsageError` where the two do not fit.
         """
+        assert_number(loss)
+        if not isinstance(split, str):
+            raise UsageError(f"a split is a name, not {split!r}", remedy="Give evaluation(loss, split).")
         if self._open and self._is_main:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
             classes = class_errors(predicted, targets)
@@ -343,7 +345,7 @@ class Watch:
             pictures=preset.pictures is not None and preset.pictures(self._next),
             spectral_norms=preset.spectral_norms,
             keep_gradients=preset.noise_scale,
-            used=self._used[1] if self._used[0] == self._next - 1 else {},
+            left=self._left[1] if self._left[0] == self._next - 1 else NOTHING_LEFT,
         )
         self._probes.start(self._step, list(self._optimizers.values()), self._failed)
         if self._automatic is not None:
@@ -370,7 +372,7 @@ class Watch:
         self._probes.stop()
         self._losses.clear()
         self._previous = self._next, step.parameters.gradients
-        self._used = self._next, step.stale.used
+        self._left = self._next, step.stale.left
         if self._optimizers:
             self._lookout.observed(self._next, step.has_its_turn)
         differing = differing_ranks(self._models) if self._ranks else {}

@@ -76,6 +76,10 @@ class Calling:
         return [leaf for leaf in pytree.tree_leaves(self.inputs) if isinstance(leaf, torch.Tensor)]
 
     @property
+    def target_tensors(self) -> list[torch.Tensor]:
+        return [leaf for leaf in pytree.tree_leaves(self.targets) if isinstance(leaf, torch.Tensor)]
+
+    @property
     def main(self) -> torch.Tensor | None:
         """The largest tensor of the inputs."""
         return max(self.tensors, key=lambda leaf: leaf.numel(), default=None)
@@ -115,6 +119,11 @@ class Calling:
 
 def calling(batch: Any, loss_fn: Callable[..., Any] | None, forward: Forward | None) -> Calling:
     """Take a batch apart. Raises `UsageError` where it is not clear how to call the model on it."""
+    if isinstance(loss_fn, type) or not (loss_fn is None or callable(loss_fn)):
+        given = f"the class {loss_fn.__name__}" if isinstance(loss_fn, type) else f"a {type(loss_fn).__name__}"
+        raise UsageError(f"loss_fn is {given}", remedy="Give a function, or an object such as nn.CrossEntropyLoss().")
+    if any(isinstance(leaf, torch.Tensor) and leaf.dim() and not leaf.numel() for leaf in pytree.tree_leaves(batch)):
+        raise UsageError("the batch is empty", remedy="Give one with a few examples.")
     if isinstance(batch, Mapping):
         targets = {key: value for key, value in batch.items() if key in TARGETS}
         inputs = {key: value for key, value in batch.items() if key not in TARGETS}

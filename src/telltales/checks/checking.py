@@ -31,6 +31,7 @@ from telltales.errors import TelltalesError, TelltalesWarning, UsageError
 from telltales.finding import Finding
 from telltales.naming import Optimizers, named_optimizers, unwrapped
 from telltales.verdicts.grouping import grouped
+from telltales.verdicts.judging import known_mutes
 
 Check = Callable[[Look], Iterator[Finding]]
 
@@ -39,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "unregistered-parameter": structure_checks.unregistered_parameter,
     "no-gradient": gradient_checks.no_gradient,
     "symmetric-init": gradient_checks.symmetric_init,
+    "non-finite": loss_checks.non_finite,
     "shape-layout": loss_checks.shape_layout,
     "double-softmax": loss_checks.double_softmax,
     "missing-log-softmax": loss_checks.missing_log_softmax,
@@ -91,13 +93,17 @@ def preflight(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"preflight needs a torch.nn.Module and was given {type(model).__name__}")
-    muted = tuple(mute)
+    if next(model.parameters(), None) is None:
+        raise UsageError("the model has no parameters: there is nothing to train")
+    muted = known_mutes(mute, RULES)
     optimizers = named_optimizers(optimizer)
     tell = progress or (lambda message: None)
     inner = unwrapped(model)
     wanted = [rule for rule in RULES if rule not in muted]
     called = calling(batch, loss_fn, forward)
-    with restored(inner, optimizers.values(), batch, called.companions()):
+    with restored(inner, optimizers.values(), batch, called.companions()), warnings.catch_warnings():
+        # What PyTorch says of it from this file, shape-layout says better.
+        warnings.filterwarnings("ignore", message="Using a target size")
         tell("one forward and backward pass")
         try:
             look = Look(inner, called, optimizers, sequence, monotonic() + time_limit, tell)

@@ -16,6 +16,29 @@ from telltales.finding import Finding
 from telltales.thresholds import FEW_CLASSES_SLACK, INITIAL_LOSS, ROW_SUM
 
 
+def non_finite(look: Look) -> Iterator[Finding]:
+    """A loss that is not a number, and the first place that shows why: the batch, a module, the loss itself."""
+    if bool(torch.isfinite(look.seen.loss).all()):
+        return
+    loss = f"the loss of the batch is {float(look.seen.loss.detach().float().mean())}"
+    for what, tensors in (("inputs", look.calling.tensors), ("targets", look.calling.target_tensors)):
+        for tensor in (one for one in tensors if one.is_floating_point() and one.dim()):
+            bad = ~torch.isfinite(tensor)
+            if bool(bad.any()):
+                evidence = (
+                    f"{loss}; {int(bad.sum()):,} of {bad.numel():,} values of the {what} are not finite, the first in "
+                    f"example {int(bad.nonzero()[0][0])}"
+                )
+                yield made("non-finite", evidence, numbers={"kind": what})
+                return
+    first = next((event for event in look.seen.events if not bool(torch.isfinite(event.output).all())), None)
+    if first is None:
+        yield made("non-finite", f"{loss}, though all outputs of the model are finite", numbers={"kind": "loss"})
+    else:
+        evidence = f"{loss}; the first outputs that are not finite are those of {first.name}"
+        yield made("non-finite", evidence, first.name, numbers={"kind": "activation"})
+
+
 def initial_loss(look: Look) -> Iterator[Finding]:
     """A cross-entropy above that of an even guess, for these labels and for any.
 
@@ -24,6 +47,8 @@ def initial_loss(look: Look) -> Iterator[Finding]:
     every = list(look.model.parameters())
     if 2 * sum(p.numel() for p in every if p.requires_grad) < sum(p.numel() for p in every):
         raise NotApplicable("most of the model is frozen: it was trained before")
+    if look.seen.facts.get("fed_by") in ("Mul", "Div"):
+        raise NotApplicable("the logits are multiplied, as by a temperature")
     for call in look.seen.losses:
         guesses = _guesses(call)
         if guesses is None:

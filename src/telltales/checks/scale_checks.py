@@ -49,8 +49,10 @@ class _Scale:
 
 def poor_init(look: Look) -> Iterator[Finding]:
     """Weights of a scale that does not fit the layers' width, where signal and gradient show it, too."""
-    scales = _scales(look)
-    hidden = scales[:-1]
+    hidden = _scales(look)[:-1]
+    # A few that begin near zero do so on purpose, as a policy's head or the end of a branch.
+    small = [s for s in hidden if s.ratio < FAR_TOO_SMALL]
+    hidden = [s for s in hidden if s not in small] if 2 * len(small) <= len(hidden) else hidden
     if not hidden:
         return
     has_norms = any(isinstance(event.module, NORMS) for event in look.seen.events)

@@ -58,10 +58,10 @@ def unshuffled_data(run: Run) -> Iterator[Sign]:
         ratio, count = _between_to_within(run, what)
         limit = max(BATCHES_DIFFER, _by_chance(count))
         if count >= 8 and ratio > limit:
-            evidence = (
-                f"the batches' mean {what}s differ {ratio:.1f} times as much as shuffled batches would "
-                f"(variance, limit {limit:.1f}; {count} batches)"
+            how = (
+                f"{ratio:.1f} times as much as shuffled batches would" if ratio < math.inf else "from one another alone"
             )
+            evidence = f"the batches' mean {what}s differ {how} (variance, limit {limit:.1f}; {count} batches)"
             yield Sign(evidence, step=int(run.steps[0]), numbers={"ratio": ratio})
             return
 
@@ -74,7 +74,9 @@ def _between_to_within(run: Run, what: str) -> tuple[float, int]:
         return math.nan, 0
     expected = float(np.mean(std[known] ** 2 / size[known]))
     found = float(np.var(mean[known], ddof=1))
-    return (found / expected if expected > 0 else math.nan), int(known.sum())
+    # Batches of one label each, or one value, have no spread in them.
+    ratio = found / expected if expected > 0 else math.inf if found > 0 else math.nan
+    return ratio, int(known.sum())
 
 
 def _by_chance(count: int) -> float:

@@ -23,6 +23,7 @@ from telltales.thresholds import (
     HALF_INITIAL,
     IMBALANCE,
     LITTLE_LEARNT,
+    MEMORISED_SHARE,
     NOT_FALLING,
     OVERFIT_GAP,
     OVERFIT_RISE,
@@ -33,7 +34,7 @@ from telltales.thresholds import (
     TOO_GOOD,
     WORSE_THAN_UNTRAINED,
 )
-from telltales.verdicts.losses import guess_loss, is_young_table, still_falls
+from telltales.verdicts.losses import guess_loss, is_young_table, still_falls, training_guess
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -78,6 +79,12 @@ def overfitting(run: Run) -> Iterator[Sign]:
                 f"loss is {losses[-1]:.3g}"
             )
             yield Sign(evidence, split, step, numbers, severity=None if share > LITTLE_LEARNT else "note")
+    elif train < MEMORISED_SHARE * training_guess(run) and losses.min() > (1 - NOT_FALLING) * training_guess(run):
+        evidence = (
+            f"the training loss fell to {train:.3g}, and no {split} loss got below the {training_guess(run):.3g} of a "
+            f"guess that does not look at the input (the best is {losses.min():.3g})"
+        )
+        yield Sign(evidence, split, step, numbers)
 
 
 def _has_risen(losses: NDArray[np.float64], best: int) -> bool:

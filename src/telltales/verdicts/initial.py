@@ -11,10 +11,12 @@ import numpy as np
 from telltales.finding import listed
 from telltales.gains import GAINS, RECTIFIER, fan_in
 from telltales.thresholds import (
+    FAR_OFF,
     FAR_TOO_SMALL,
     FAR_TOO_SMALL_WITH_NORMS,
     LAYER_STD_RATIO,
     SATURATED,
+    TOO_SMALL,
     WRONG_SCALE,
 )
 from telltales.verdicts.rule import Sign, rule
@@ -63,12 +65,19 @@ def first_scales(run: Run) -> list[Scale]:
     return found[:-1]
 
 
+def _without_small_heads(scales: list[Scale]) -> list[Scale]:
+    """Those without a few that begin near zero, as a policy's head or the end of a branch does on purpose."""
+    small = [s for s in scales if s.ratio < TOO_SMALL]
+    return [s for s in scales if s not in small] if 2 * len(small) <= len(scales) else scales
+
+
 @rule("poor-init")
 def poor_init(run: Run) -> Iterator[Sign]:
     """First weights of a scale that does not fit the layers' width, where the signal shows it, too."""
     if int(run.steps[0]) != 0:
         return
-    wrong = [s for s in run.ask(first_scales) if s.ratio > WRONG_SCALE or s.ratio < 1 / WRONG_SCALE / 3]
+    scales = _without_small_heads(run.ask(first_scales))
+    wrong = [s for s in scales if s.ratio > WRONG_SCALE or s.ratio < TOO_SMALL]
     if not wrong:
         return
     too_large = [s for s in wrong if s.ratio > WRONG_SCALE]
@@ -78,7 +87,7 @@ def poor_init(run: Run) -> Iterator[Sign]:
         for name, share in zip(run.names("activation"), saturated, strict=True)
         if may_saturate(run, name) and share > SATURATED
     ]
-    layers = [s.module for s in run.ask(first_scales)]
+    layers = [s.module for s in scales]
     stds = run.values("activation", "std", layers)[0]
     known = stds[stds > 0]
     spread = float(known.max() / known.min()) if known.size > 1 else 1.0
@@ -110,8 +119,9 @@ def poor_init(run: Run) -> Iterator[Sign]:
 
 
 def _is_confidently_wrong(run: Run) -> bool:
-    classes = run.loss_facts.get("classes", 0)
-    return classes > 1 and float(run.scalar("loss")[0]) > 2 * math.log(classes)
+    """Whether the first loss is far above that of a model that says nothing."""
+    is_class = run.loss_facts.get("classes", 0) > 1
+    return float(run.scalar("loss")[0]) > (2.0 if is_class else FAR_OFF) * run.silent_loss > 0
 
 
 def may_saturate(run: Run, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import warnings
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from telltales.errors import TelltalesWarning
+from telltales.catalogue import CATALOGUE
+from telltales.errors import TelltalesWarning, UsageError
 from telltales.finding import Finding
 from telltales.record import Record
 from telltales.verdicts.grouping import grouped
@@ -25,7 +27,7 @@ class Judge:
 
     def __init__(self, rules: Sequence[Rule], mute: Iterable[str] = ()) -> None:
         """``mute``: what to leave out: an id, or an id, ``@`` and a pattern of places, as ``dead-relu@encoder.*``."""
-        mute = tuple(mute)
+        mute = known_mutes(mute, [rule.entry.rule for rule in rules])
         self._rules = [rule for rule in rules if rule.entry.rule not in set(mute)]
         self._mute = [entry.partition("@")[::2] for entry in mute if "@" in entry]
         self._found: dict[tuple[str, str], Finding] = {}
@@ -52,8 +54,7 @@ class Judge:
             return []
         now: dict[tuple[str, str], Finding] = {}
         # Numbers that are missing, or infinite, fail a rule's comparisons without a word.
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
+        with np.errstate(all="ignore"):
             for rule in tuple(self._rules):
                 heard = [finding for finding in self._asked(rule, run) if not self._is_muted(finding)]
                 known = [key for key in self._found if key[0] == rule.entry.rule]
@@ -101,6 +102,17 @@ def judge(record: Record, rules: Sequence[Rule] | None = None, mute: Iterable[st
     judging = Judge(RULES if rules is None else rules, tuple(mute))
     judging.replay(record)
     return judging.findings()
+
+
+def known_mutes(mute: Iterable[str], rules: Iterable[str]) -> tuple[str, ...]:
+    """What is to be left out. Raises `UsageError` for what is none of these rules, and none of the catalogue's."""
+    known, entries = {*rules, *CATALOGUE}, (mute,) if isinstance(mute, str) else tuple(mute)
+    for entry in entries:
+        if (rule := entry.partition("@")[0]) not in known:
+            near = difflib.get_close_matches(rule, known, 1)
+            meant = f"Did you mean {near[0]}? " if near else ""
+            raise UsageError(f"no rule is called {rule!r}", remedy=f"{meant}docs/rules lists them.")
+    return entries
 
 
 def is_judged(rows: int) -> bool:

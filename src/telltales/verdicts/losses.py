@@ -25,6 +25,7 @@ from telltales.thresholds import (
     PLATEAU,
     RATTLE,
     RATTLE_SIZE,
+    SMALL_SPIKE,
     SPIKE_DEVIATIONS,
     T_VALUE,
 )
@@ -112,7 +113,7 @@ def initial_loss(run: Run) -> Iterator[Sign]:
     is_scaled = facts.get("fed_by") in ("Mul", "Div")
     kind = str(facts.get("kind"))
     is_weighted = "binary" in kind and facts.get("class_weights")
-    if facts.get("reduction") == "sum" or facts.get("sign") == -1 or is_scaled or is_weighted:
+    if facts.get("reduction") != "mean" or facts.get("sign") == -1 or is_scaled or is_weighted:
         return
     even, loss = run.even_loss, float(run.scalar("loss")[0])
     limit = max((1 + INITIAL_LOSS) * even, even + FEW_CLASSES_SLACK)
@@ -194,6 +195,9 @@ def loss_spike(run: Run) -> Iterator[Sign]:
     mean, deviation = before.mean(1), before.std(1, ddof=1) * math.sqrt(span)
     now = run.highest_losses[20:]
     out = (mean > 0) & (now > LOSS_SPIKE * mean) & (now > mean + SPIKE_DEVIATIONS * deviation) & np.isfinite(now)
+    # Where nearly all of the loss has gone, one hard example is many times the mean.
+    first = abs(float(losses[:5].mean()))
+    out &= now > SMALL_SPIKE * first
     there = np.flatnonzero(out)
     if there.size:
         place = int(there[np.argmax(now[there])])
@@ -205,8 +209,7 @@ def loss_spike(run: Run) -> Iterator[Sign]:
             f"mean of the {20 * span:,} before (limit {LOSS_SPIKE:.0f})"
         )
         numbers = {"loss": float(now[place]), "before": float(mean[place]), "indices": kept[1] if kept else []}
-        # Single examples of a small batch may cost much where the others cost next to nothing.
-        is_grave = now[place] > GRAVE_SPIKE * float(losses[:5].mean())
+        is_grave = now[place] > GRAVE_SPIKE * first
         yield Sign(evidence, step=step, numbers=numbers, severity="warning" if is_grave else "note")
 
 
@@ -253,7 +256,9 @@ def label_noise(run: Run) -> Iterator[Sign]:
         yield Sign(evidence, step=int(run.steps[0]), numbers={"loss": now, "entropy": entropy})
         return
     is_by_heart = MEMORISED_SHARE * entropy < now < (entropy if _rises(dev) else limit)
-    if is_by_heart and len(dev) >= 3 and best_dev > (1 - NOT_FALLING) * entropy:
+    # A small sample may be easier to guess: what rises was not learnt all the same.
+    least = limit if _rises(dev) else (1 - NOT_FALLING) * entropy
+    if is_by_heart and len(dev) >= 3 and best_dev > least:
         evidence = (
             f"the training loss is {now:.3g}, but no dev loss got below the labels' own entropy of "
             f"{entropy:.3g} (the best is {best_dev:.3g})"

@@ -171,13 +171,21 @@ class Run:
     def is_comparable(self) -> bool:
         """Whether training losses are of the size of those at evaluation: not multiplied or divided.
 
-        By what a loss is divided its graph does not say; a division by one leaves it near an even guess's at first.
+        By what a loss is divided its graph does not say; a division by one leaves it near that of a model which says
+        nothing, at first.
         """
         facts = self.loss_facts
         if facts.get("factor", 1.0) != 1.0 or facts.get("is_one", True):
             return bool(facts.get("factor", 1.0) == 1.0)
         known = self.scalar("loss")
-        return bool(known.size) and float(known[0]) > NEARLY_EVEN * self.even_loss
+        return bool(known.size) and float(known[0]) > NEARLY_EVEN * self.silent_loss
+
+    @property
+    def silent_loss(self) -> float:
+        """What a model's loss is that says nothing: of an even guess or, for a mean squared error, of zeros."""
+        if self.loss_facts.get("kind") != "mse" or self.loss_facts.get("reduction") != "mean" or not self.rows:
+            return self.even_loss
+        return float(self.scalar("target_mean")[0] ** 2 + self.scalar("target_std")[0] ** 2)
 
     @cached_property
     def even_loss(self) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from telltales.catalogue import GRADIENT_OF_ZEROS, NEVER_UPDATED, UPDATED_BY_ANOTHER
+from telltales.catalogue import GRADIENT_OF_ZEROS, NEVER_UPDATED, NOTHING_TO_USE, UPDATED_BY_ANOTHER
 from telltales.finding import Severity, listed
 from telltales.thresholds import (
+    FEWEST_UPDATES,
     HALF_EPSILON,
     LEFT_OUT_ON_PURPOSE,
     NO_UPDATE,
@@ -80,6 +81,15 @@ def no_gradient(run: Run) -> Iterator[Sign]:
     trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
     # Of a loss that is not finite, or one whose gradient is not, there is none that could be told from none.
     is_known = np.isfinite(run.scalar("loss")) & ~(run.values("gradient", "nonfinite") > 0).any(1)
+    updated = is_known & (run.scalar("optimizer_steps") > 0)
+    if updated.sum() >= FEWEST_UPDATES and not (run.scalar("gradient_norm_used")[updated] > 0).any():
+        had = (run.scalar("gradient_norm")[updated] > 0).all()
+        what = "the backward pass's had been cleared" if had else "no backward pass had left any"
+        evidence = f"the optimizer found no gradients at all {int(updated.sum())} observed updates: {what}"
+        reason, order = NOTHING_TO_USE
+        numbers = {"cleared": bool(had)}
+        yield Sign(evidence, step=int(run.steps[updated][0]), numbers=numbers, why=reason, remedy=order)
+        return
     norms, steps = run.values("gradient", "norm", trained)[is_known], run.steps[is_known]
     if not np.isfinite(norms).any():
         return

@@ -13,6 +13,7 @@ from telltales.thresholds import (
     AT_ONCE,
     CLIPPED_SHARE,
     DECAY_SHARE,
+    FARTHEST,
     FEWEST_LOSSES,
     FIRST_STEPS,
     HUGE_UPDATE,
@@ -292,6 +293,11 @@ def _rate(run: Run, row: int = -1) -> float:
 
 
 def _rate_remedy(rate: float, factor: float) -> str:
+    if factor < FARTHEST:
+        return (
+            f"Use a learning rate of at most {FARTHEST:g} times the present one, and look again: beside weights that "
+            "have blown up, the update ratio no longer tells by how much it is too high."
+        )
     if not rate > 0:
         return f"Multiply the learning rate by about {factor:.2g}."
     return (
