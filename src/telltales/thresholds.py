@@ -77,6 +77,7 @@ EXPLODING_DEPTH = Threshold(70, "DeepDiagnosis: first to last layer's gradient o
 EXPLODING_GROWTH = Threshold(100, "Bench: gradient norm against its own first median.")
 GRADIENT_SPIKE = Threshold(10, "Bench: gradient norm against the median of those before.")
 COLLAPSED = Threshold(1e-6, "Published: a layer's std that is zero up to rounding.")
+BEGAN_SMALL = Threshold(0.1, "Proposal: a layer's std at first beside the median layer's, for its growth to be meant.")
 DRIFT = Threshold(10, "Published: a layer's std against its own at the beginning.")
 
 # While training: updates

@@ -267,3 +267,38 @@ def test_labels_that_leak_into_the_training_inputs_leave_a_gap_that_is_noted() -
                 with torch.no_grad():
                     watch.evaluation(functional.cross_entropy(model(held_out[0]), held_out[1]))
     assert found(watch, "overfitting")
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_a_branch_that_begins_near_zero_is_meant_to_grow(scale: float) -> None:
+    torch.manual_seed(0)
+    x, y = digits()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.start, self.branch, self.head = nn.Linear(16, 32), nn.Linear(32, 32), nn.Linear(32, 4)
+            with torch.no_grad():
+                self.branch.weight *= scale
+                self.branch.bias *= scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = torch.relu(self.start(x))
+            return self.head(hidden + self.branch(hidden))
+
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for step in range(300):
+            if scale == 1 and step == 30:
+                with torch.no_grad():
+                    model.branch.weight *= 100
+            rows = torch.randint(len(x), (32,))
+            loss = functional.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x[rows], y[rows])
+    stds = watch.record.series("activation", "branch", "std")
+    assert stds[-1] > 10 * stds[5]
+    assert bool(found(watch, "activation-drift")) == (scale == 1)

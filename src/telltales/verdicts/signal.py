@@ -8,6 +8,7 @@ import numpy as np
 
 from telltales.finding import listed
 from telltales.thresholds import (
+    BEGAN_SMALL,
     COLLAPSED,
     DEAD_AT_ONCE,
     DEAD_ROWS,
@@ -214,8 +215,11 @@ def activation_drift(run: Run) -> Iterator[Sign]:
     after = set(ran[ran.index(run.output) :]) if run.output else set()
     names = [name for name in run.names("activation") if name not in after]
     stds = run.values("activation", "std", names)
-    change = np.median(stds[-3:], axis=0) / np.median(stds[3:8], axis=0)
-    there = np.flatnonzero((change > DRIFT) | (change < 1 / DRIFT))
+    first = np.median(stds[3:8], axis=0)
+    change = np.median(stds[-3:], axis=0) / first
+    # What begins near nothing beside the others is meant to grow.
+    grows = first < BEGAN_SMALL * np.median(first[first > 0]) if (first > 0).any() else np.zeros(len(first), bool)
+    there = np.flatnonzero(((change > DRIFT) & ~grows) | (change < 1 / DRIFT))
     there = there[np.isfinite(change[there]) & (change[there] > 0)]
     if there.size:
         worst = int(there[np.argmax(np.abs(np.log(change[there])))])
