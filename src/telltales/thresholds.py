@@ -103,6 +103,7 @@ WEIGHT_GROWTH = Threshold(10, "Proposal: the weights' norm against the first.")
 
 # While training: the loss
 INITIAL_LOSS = Threshold(0.15, "Proposal: share above ln C.")
+RUNAWAY = Threshold(1000, "Proposal: a loss below zero against its first, or 1, where no lowest value is known.")
 DIVERGED = Threshold(2, "Published, by several tools: the loss against its best.")
 LOST_PROGRESS = Threshold(0.5, "Bench: share of what the loss had fallen by that is lost again.")
 LOSS_SPIKE = Threshold(3, "Published: the loss against the mean of those before.")

@@ -224,3 +224,34 @@ def test_a_hard_example_among_easy_ones_is_no_spike() -> None:
         losses[700] = height
         said = found(telltales.judge(losses_of(losses)), "loss-spike")
         assert {one.severity for one in said} == expected
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_loss_of_ones_own_that_runs_away(sign: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.Adam(model.parameters(), 0.3)
+    with telltales.watch(model, optimizer) as watch:
+        for _ in range(400):
+            centres = torch.distributions.Normal(model(X), 0.5)
+            loss = -sign * centres.log_prob(X[:, :1]).logsumexp(1).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, X)
+    assert bool(found(watch.findings(), "loss-reduction")) == (sign < 0)
+
+
+def test_an_optimizer_of_a_copy_is_no_optimizer_without_gradients() -> None:
+    torch.manual_seed(0)
+    model, copy = deep_mlp(), deep_mlp()
+    optimizer = torch.optim.Adam(copy.parameters(), 1e-3)
+    with telltales.watch(model, optimizer) as watch:
+        for x, y in batches(12):
+            optimizer.zero_grad()
+            loss = loss_of(model(x), y)
+            loss.backward()
+            optimizer.step()
+            watch.step(loss, x, y)
+    assert watch.findings()[0].rule == "optimizer-mismatch"
+    assert not found(watch.findings(), "no-gradient")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from telltales.thresholds import FEWEST_LOSSES, RUNAWAY
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
 
@@ -55,8 +56,15 @@ def missing_log_softmax(run: Run) -> Iterator[Sign]:
 
 @rule("loss-reduction")
 def loss_reduction(run: Run) -> Iterator[Sign]:
-    """A known loss that is made larger, summed over the batch, or taken along the batch."""
+    """A known loss that is made larger, summed, or taken along the batch; or any that runs away downwards."""
     facts = run.loss_facts
+    if not facts.get("kind") and run.is_alone and run.losses[1].size >= FEWEST_LOSSES:
+        losses = run.losses[1]
+        first, last = float(losses[:5].mean()), float(losses[-5:].mean())
+        if last < -RUNAWAY * max(abs(first), 1.0):
+            evidence = f"the loss was {first:.3g} at first and is {last:.3g}: it has no lower end, or the wrong sign"
+            yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last}, severity="warning")
+        return
     if not facts or not run.is_supervised:
         return
     step, kind, size = int(run.steps[0]), facts["kind"], run.scalar("batch_size")[-1]

@@ -164,8 +164,12 @@ class Run:
         A game's or a policy's loss need not fall.
         """
         facts = self.loss_facts
-        is_one = self.about.get("models", 1) == 1 and len(str(self.about.get("optimizer", "")).split(", ")) == 1
-        return is_one and facts.get("kind") in _SUPERVISED and not facts.get("weighted")
+        return self.is_alone and facts.get("kind") in _SUPERVISED and not facts.get("weighted")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one model, and one optimizer."""
+        return self.about.get("models", 1) == 1 and "," not in str(self.about.get("optimizer", ""))
 
     @property
     def is_comparable(self) -> bool:

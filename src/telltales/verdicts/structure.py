@@ -75,13 +75,13 @@ def unregistered_parameter(run: Run) -> Iterator[Sign]:
 @rule("no-gradient")
 def no_gradient(run: Run) -> Iterator[Sign]:
     """A trained parameter of a module that ran never got a gradient, or one of nothing but zeros for long."""
-    is_one = run.about.get("models", 1) == 1 and "," not in str(run.about.get("optimizer", ""))
-    if not is_one and run.rows < 10:
+    if not run.is_alone and run.rows < 10:
         return
     trained = [name for name, facts in run.parameters.items() if facts.get("trainable") and facts.get("numel")]
     # Of a loss that is not finite, or one whose gradient is not, there is none that could be told from none.
     is_known = np.isfinite(run.scalar("loss")) & ~(run.values("gradient", "nonfinite") > 0).any(1)
-    updated = is_known & (run.scalar("optimizer_steps") > 0)
+    holds_them = any(facts.get("optimized") for facts in run.parameters.values())
+    updated = is_known & (run.scalar("optimizer_steps") > 0) & holds_them
     if updated.sum() >= FEWEST_UPDATES and not (run.scalar("gradient_norm_used")[updated] > 0).any():
         had = (run.scalar("gradient_norm")[updated] > 0).all()
         what = "the backward pass's had been cleared" if had else "no backward pass had left any"
