@@ -112,6 +112,7 @@ SMALL_SPIKE = Threshold(0.5, "Proposal: the loss against its first; less is a ha
 GRAVE_SPIKE = Threshold(10, "Bench: the loss against its first, for a spike to be more than worth knowing.")
 RATTLE = Threshold(-0.5, "Proposal: correlation of a loss with the one before; noise alone has 0.")
 RATTLE_SIZE = Threshold(0.1, "Proposal: std of the loss against its mean, for its jumps to matter.")
+KNOWN = Threshold(0.8, "Proposal: the first loss against a guess's, below which a model was trained before.")
 NOT_FALLING = Threshold(0.01, "Bench: share of the first loss.")
 T_VALUE = Threshold(3, "Three standard errors: one in 700 by chance.")
 PLATEAU = Threshold(1e-3, "Published: share of the loss in a window.")

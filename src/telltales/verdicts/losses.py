@@ -15,6 +15,7 @@ from telltales.thresholds import (
     GRAVE_SPIKE,
     GUESS_MARGIN,
     INITIAL_LOSS,
+    KNOWN,
     LABEL_ENTROPY,
     LONG_ENOUGH,
     LONG_TRAINING,
@@ -137,7 +138,7 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
 
 def was_trained_before(run: Run) -> bool:
     """Whether a model began with more than a guess, so that it may have little left to learn."""
-    return run.is_adapted or run.ask(progress)[1] < (1 - LABEL_ENTROPY) * training_guess(run)
+    return run.is_adapted or run.ask(progress)[1] < KNOWN * training_guess(run)
 
 
 def is_young_table(run: Run) -> bool:
