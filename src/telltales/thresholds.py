@@ -41,6 +41,9 @@ GRADIENT_ERROR = Threshold(1e-2, "Published: relative error in float64.")
 
 # While training: structure
 LEFT_OUT_ON_PURPOSE = Threshold(0.5, "Proposal: who trains only a head leaves most parameters out of the optimizer.")
+ROUNDING_ERRORS = Threshold(
+    1e-5, "Proposal: a gradient beside the largest; a bias before a norm has a thousandth of it."
+)
 FEWEST_UPDATES = Threshold(5, "Proposal: observed updates without any gradient.")
 NO_UPDATE = Threshold(65, "Proposal: observed steps without an update; that many micro-batches are rarely one step.")
 STALE_GRADIENTS = Threshold(0.5, "Proposal: share of the gradients; a missing zero_grad makes it 1.")

@@ -131,14 +131,14 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
     if not run.is_supervised or losses.size < 2 * FEWEST_LOSSES or still_falls(losses) or is_young_table(run):
         return
     fell, first, last = run.ask(progress)
-    if fell is False and not was_trained_before(run):
+    if fell is False and not (run.is_adapted or knew_at_first(run)):
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
 
 
-def was_trained_before(run: Run) -> bool:
+def knew_at_first(run: Run) -> bool:
     """Whether a model began with more than a guess, so that it may have little left to learn."""
-    return run.is_adapted or run.ask(progress)[1] < KNOWN * training_guess(run)
+    return run.ask(progress)[1] < KNOWN * training_guess(run)
 
 
 def is_young_table(run: Run) -> bool:

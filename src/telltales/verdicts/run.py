@@ -171,18 +171,22 @@ class Run:
         """Whether there is one model, and one optimizer."""
         return self.about.get("models", 1) == 1 and "," not in str(self.about.get("optimizer", ""))
 
-    @property
+    @cached_property
     def is_comparable(self) -> bool:
         """Whether training losses are of the size of those at evaluation: not multiplied or divided.
 
         By what a loss is divided its graph does not say; a division by one leaves it near that of a model which says
-        nothing, at first.
+        nothing, at first, and near the first loss at evaluation.
         """
         facts = self.loss_facts
         if facts.get("factor", 1.0) != 1.0 or facts.get("is_one", True):
             return bool(facts.get("factor", 1.0) == 1.0)
-        known = self.scalar("loss")
-        return bool(known.size) and float(known[0]) > NEARLY_EVEN * self.silent_loss
+        steps, losses = self.losses
+        if losses.size and float(losses[0]) > NEARLY_EVEN * self.silent_loss:
+            return True
+        first = min((e for every in self.evaluations.values() for e in every), key=lambda e: e.step, default=None)
+        before = losses[steps < first.step][-10:] if first is not None else losses[:0]
+        return first is not None and before.size > 0 and float(before.mean()) > NEARLY_EVEN * first.loss > 0
 
     @property
     def silent_loss(self) -> float:

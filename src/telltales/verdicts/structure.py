@@ -14,10 +14,10 @@ from telltales.thresholds import (
     HALF_EPSILON,
     LEFT_OUT_ON_PURPOSE,
     NO_UPDATE,
+    ROUNDING_ERRORS,
     SMALLEST_EPSILON,
     STALE_GRADIENTS,
     TINY_BATCH_NORM,
-    ZERO_UP_TO_ROUNDING,
 )
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
@@ -131,7 +131,7 @@ def frozen_parameter(run: Run) -> Iterator[Sign]:
         return
     # What comes before weights of zero has no gradient at first, and a bias before a norm one of rounding errors.
     largest = np.fmax.reduce(gradients[counts], axis=1, initial=0.0)[:, None]
-    has_gradient = gradients[counts] > ZERO_UP_TO_ROUNDING * largest
+    has_gradient = gradients[counts] > ROUNDING_ERRORS * largest
     still = (moved[counts] == 0).all(0) & (has_gradient.sum(0) >= 5)
     names = [name for name, there in zip(trained, still, strict=True) if there]
     if names:

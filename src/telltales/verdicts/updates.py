@@ -31,7 +31,7 @@ from telltales.thresholds import (
     WEIGHT_GROWTH,
     WHOLE_UPDATE,
 )
-from telltales.verdicts.losses import progress, training_guess, was_trained_before
+from telltales.verdicts.losses import knew_at_first, progress, training_guess
 from telltales.verdicts.rows import lower_quantiles, medians
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
@@ -136,7 +136,7 @@ def learning_rate_too_low(run: Run) -> Iterator[Sign]:
         return
     largest = float(ratios[rows].max())
     _, first, last = run.ask(progress)
-    if 0 < largest < SMALL_UPDATE and _hardly_moves(run) and not was_trained_before(run):
+    if 0 < largest < SMALL_UPDATE and _hardly_moves(run) and not knew_at_first(run):
         evidence = (
             f"no update since step {run.steps[rows][0]:,} changed half of the matrices by more than {largest:.1e} of "
             f"themselves ({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
