@@ -31,7 +31,7 @@ class Share:
             return math.nan, math.nan
         z, p, n = 1.96, self.count / self.of, self.of
         middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+        return max((middle - half) / (1 + z * z / n), 0.0), min((middle + half) / (1 + z * z / n), 1.0)
 
     def __str__(self) -> str:
         if not self.of:
@@ -159,7 +159,7 @@ def text(results: Sequence[Result], half: str) -> str:
     for tool, row in summary(results).items():
         cells = (row[key] for key in ("flagged", "right first", "healthy flagged", "structural at once"))
         crashed = f"  crashed in {row['crashed']}" if row["crashed"] else ""
-        lines.append(f"{tool:16}" + "".join(f"{cell!s:>24}" for cell in cells) + f"{row['median step']:>6.0f}{crashed}")
+        lines.append(f"{tool:16}" + "".join(f"{cell!s:>24}" for cell in cells) + f"{row['median step']:>6g}{crashed}")
     tools = tool_names(results)
     if tools:
         lines += ["", *_rows("fault", by(results, tools[0], lambda r: r["fault"]), results, tools)]
@@ -175,7 +175,7 @@ def _rows(
     heading += f"{'hurts':>7}" if what == "fault" else f"{'alarms':>8}"
     lines = [heading + "".join(f"{tool[:15]:>17}" for tool in others)]
     for name, row in rows.items():
-        step = "–" if math.isnan(row["median step"]) else f"{row['median step']:.0f}"
+        step = "–" if math.isnan(row["median step"]) else f"{row['median step']:g}"
         line = f"{name:34}{row['runs']:>5}{row['flagged'].short:>9}{row['right first'].short:>7}"
         line += f"{row['right at all'].short:>7}{step:>6}"
         if what == "fault":
