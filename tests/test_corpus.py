@@ -128,13 +128,13 @@ NASTY = [
     (b"\n \r\n\t\n", "names.txt: holds only blank lines (3)\nGive text with at least one item, one a line."),
     (
         b"anna\nbo\0b\n",
-        f"names.txt, line 2, character 3: holds the control character U+0000 control\n{BINARY_REMEDY}",
+        f"names.txt, line 2, character 3: holds the control character U+0000\n{BINARY_REMEDY}",
     ),
     (
         "ж\r\n\r\nжж\x1b[31m".encode(),
-        f"names.txt, line 3, character 3: holds the control character U+001B control\n{BINARY_REMEDY}",
+        f"names.txt, line 3, character 3: holds the control character U+001B\n{BINARY_REMEDY}",
     ),
-    (b"\x7f", f"names.txt, line 1, character 1: holds the control character U+007F control\n{BINARY_REMEDY}"),
+    (b"\x7f", f"names.txt, line 1, character 1: holds the control character U+007F\n{BINARY_REMEDY}"),
     (
         "Ren\u00e9e\nZo\u00eb".encode("latin-1"),
         "names.txt, line 1, character 4: the byte 0xE9 is not valid UTF-8; it looks like Latin-1 or another older"
@@ -189,12 +189,12 @@ WIDE = [
     ),
     (
         "anna\nbob\n".encode("utf-16-le"),
-        "names.txt, line 1, character 2: holds the control character U+0000 control; it looks like UTF-16LE\n"
+        "names.txt, line 1, character 2: holds the control character U+0000; it looks like UTF-16LE\n"
         + UTF16_REMEDY.replace("16", "16LE"),
     ),
     (
         "anna\nbob\n".encode("utf-16-be"),
-        "names.txt, line 1, character 1: holds the control character U+0000 control; it looks like UTF-16BE\n"
+        "names.txt, line 1, character 1: holds the control character U+0000; it looks like UTF-16BE\n"
         + UTF16_REMEDY.replace("16", "16BE"),
     ),
 ]
@@ -257,7 +257,7 @@ class TestNastyFiles:
     def test_what_is_wrong_first_is_reported(self, file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(decoding, "CHUNK", 8)
         assert error_of(file(b"a\nabcdefghijklmnop\0"), max_line=4).fact.startswith("the line has at least ")
-        assert error_of(file(b"ab\0\xff")).fact == "holds the control character U+0000 control"
+        assert error_of(file(b"ab\0\xff")).fact == "holds the control character U+0000"
         assert error_of(file(b"ab\xff\0")).fact.startswith("the byte 0xFF")
 
     def test_a_line_of_millions_of_characters_is_not_held(self, file: Callable[..., str]) -> None:
