@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 import telltales
+from telltales.batch_readings import BatchReadings
 from telltales.flat_values import WINDOW
 from telltales.loss_graph import loss_facts
 from telltales.naming import describe_parameters, device_of, every_parameter, unwrapped
@@ -78,12 +79,12 @@ class Description:
         if isinstance(loss, torch.Tensor) and loss.grad_fn is not None:
             record.about["loss"] = loss_facts(loss)
 
-    def batch(self, record: Record, step: ObservedStep) -> None:
+    def batch(self, record: Record, batch: BatchReadings) -> None:
         """Take in the shapes of a batch's examples, and count its labels."""
         shapes = record.about.setdefault("shapes", {})
-        for what, shape in step.shapes.items():
+        for what, shape in batch.shapes.items():
             shapes[what] = shape if shapes.get(what, shape) == shape else VARIED
-        labels = step.labels
+        labels = batch.labels
         if labels is None or self._labels is None:
             return
         self._labels.update(labels.tolist())

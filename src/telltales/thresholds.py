@@ -97,6 +97,9 @@ SETTLED = Threshold(5, "Proposal: steps after which Adam's updates are no longer
 SMALL_UPDATE = Threshold(2e-4, "Bench; published: 1e-4. It counts where the loss hardly falls, too.")
 SLOW_PROGRESS = Threshold(0.05, "Bench: share of the first loss that is gone by then.")
 FEWEST_LOSSES = Threshold(40, "Proposal: steps before anything is said of the loss.")
+CLIPPED_BELOW = Threshold(
+    0.999, "Proposal: share of its norm that a gradient is left, to be clipped; more is rounding."
+)
 CLIPPED_SHARE = Threshold(0.5, "Published: share of updates whose gradient was clipped.")
 RATE_ENDED = Threshold(1e-3, "Proposal: learning rate against its highest.")
 IDLE_SHARE = Threshold(0.2, "Proposal: share of all steps so far that came after the rate had ended.")

@@ -356,7 +356,7 @@ class Watch:
     ) -> Finding | None:
         """Take in the numbers of a step; the finding that ends the training, if there is one."""
         self._step = None
-        step.batch(batch, targets, self.record.about.get("loss", {}).get("ignore_index"))
+        step.batch.put(batch, targets, self.record.about.get("loss", {}).get("ignore_index"))
         before, gradients = self._previous
         with torch.no_grad():
             observation, pair = step.finish(
@@ -384,7 +384,7 @@ class Watch:
             scale = self._noise.update(*pair, observation.scalars["batch_size"])
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
         self._description.update(self.record, step, self._probes, self._next)
-        self._description.batch(self.record, step)
+        self._description.batch(self.record, step.batch)
         self._description.ranks(self.record, differing, self._next)
         self._recording.observe(observation)
         if self._live is not None:

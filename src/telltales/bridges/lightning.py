@@ -32,6 +32,7 @@ class TelltalesCallback(_Callback):  # type: ignore[misc]
         self._options = options
         self._updates = 0
         self._losses: list[torch.Tensor] = []
+        self._scaler: Any = None
         self.watch: Watch | None = None
 
     @property
@@ -40,16 +41,15 @@ class TelltalesCallback(_Callback):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._updates, self._losses = trainer.global_step, []
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        options = {"first_step": trainer.global_step, "scaler": scaler} | self._options
+        self._scaler = getattr(trainer.precision_plugin, "scaler", None)
+        options = {"first_step": trainer.global_step, "scaler": self._scaler} | self._options
         self.watch = Watch(pl_module, trainer.optimizers, **options)
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
         if self.watch is not None:
             self.watch.look_at_loss(loss)
             if not pl_module.automatic_optimization:
-                scaler = getattr(trainer.precision_plugin, "scaler", None)
-                self._losses.append(loss.detach() / (1 if scaler is None else scaler.get_scale()))
+                self._losses.append(loss.detach() / (1 if self._scaler is None else self._scaler.get_scale()))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.watch is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,7 +13,7 @@ from telltales.catalogue import made
 from telltales.checks.look import NORMS, TRANSPARENT, Event, Look
 from telltales.finding import Finding, Severity, listed
 from telltales.flat_regions import FlatRegion
-from telltales.gains import GAINS, fan_in
+from telltales.gains import GAINS, Scale, fan_in, told, without_small_heads
 from telltales.thresholds import (
     CONSTANT_FEATURE,
     DENSE_FEATURES,
@@ -27,45 +26,31 @@ from telltales.thresholds import (
     SATURATED,
     SMALL_INPUT,
     TINY_BATCH_NORM,
+    TOO_SMALL,
     WRONG_SCALE,
 )
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
-@dataclass(frozen=True)
-class _Scale:
-    name: str
-    event: Event
-    std: float
-    right: float
-    gain: float
-    fan_in: int
-
-    @property
-    def ratio(self) -> float:
-        return self.std / self.right
-
-
 def poor_init(look: Look) -> Iterator[Finding]:
     """Weights of a scale that does not fit the layers' width, where signal and gradient show it, too."""
-    hidden = _scales(look)[:-1]
-    # A few that begin near zero do so on purpose, as a policy's head or the end of a branch.
-    small = [s for s in hidden if s.ratio < FAR_TOO_SMALL]
-    hidden = [s for s in hidden if s not in small] if 2 * len(small) <= len(hidden) else hidden
+    events, scales = _scales(look)
+    hidden = without_small_heads(scales[:-1])
     if not hidden:
         return
     has_norms = any(isinstance(event.module, NORMS) for event in look.seen.events)
     too_small = FAR_TOO_SMALL_WITH_NORMS if has_norms else FAR_TOO_SMALL
-    wrong = [s for s in hidden if s.ratio > WRONG_SCALE or s.ratio < FAR_TOO_SMALL]
+    wrong = [s for s in hidden if s.ratio > WRONG_SCALE or s.ratio < TOO_SMALL]
     too_large = [s for s in wrong if s.ratio > WRONG_SCALE]
     flat = [e for e in look.seen.events if _may_saturate(e, look) and e.flat > SATURATED]
-    spread, slope = _spread([s.event.std for s in hidden]), _spread([s.event.gradient for s in hidden])
+    ran = [events[s.module] for s in hidden]
+    spread, slope = _spread([e.std for e in ran]), _spread([e.gradient for e in ran])
     if too_large and flat:
         shown = f"{flat[0].flat:.0%} of {flat[0].name} is in its flat part (limit {SATURATED:.0%})"
     elif wrong and spread > LAYER_STD_RATIO and not has_norms:
         shown = f"the outputs' std changes {spread:,.0f}-fold from layer to layer (limit {LAYER_STD_RATIO:.0f})"
-    elif min(spread, slope) > LAYER_STD_RATIO and not has_norms and _is_a_chain(look, hidden):
+    elif min(spread, slope) > LAYER_STD_RATIO and not has_norms and _is_a_chain(look, ran):
         wrong = hidden
         shown = (
             f"from layer to layer the outputs' std changes {spread:,.0f}-fold and their gradient's "
@@ -75,21 +60,13 @@ def poor_init(look: Look) -> Iterator[Finding]:
         shown = f"it is less than {too_small:g} of that"
     else:
         return
-    worst = max(wrong, key=lambda s: abs(math.log(s.ratio)))
-    evidence = (
-        f"{worst.name} has a std of {worst.std:.3g}, where {worst.gain:.3g}/sqrt({worst.fan_in}) = {worst.right:.3g} "
-        f"keeps the signal's size; {shown}"
-    )
-    layers = {s.name: {"std": s.std, "right": s.right, "gain": s.gain, "fan_in": s.fan_in} for s in wrong}
-    steps = [f"{s.name} to a std of {s.gain:.3g}/sqrt({s.fan_in}) = {s.right:.3g}" for s in wrong]
-    remedy = f"Rescale: {'; '.join(steps[:6])}."
-    places = [s.event.name for s in wrong]
-    yield made("poor-init", evidence, worst.event.name, numbers={"layers": layers}, places=places, remedy=remedy)
+    yield made("poor-init", **told(wrong, shown))
 
 
-def _scales(look: Look) -> list[_Scale]:
-    """Each layer with its weights' std and the right one, in the order in which they first ran."""
-    found: dict[str, _Scale] = {}
+def _scales(look: Look) -> tuple[dict[str, Event], list[Scale]]:
+    """Each layer with its weights' std and the right one, in the order in which they first ran; and when that was."""
+    ran: dict[str, Event] = {}
+    found: dict[str, Scale] = {}
     for number, event in enumerate(look.seen.events):
         module = event.module
         name = f"{event.name}.weight".lstrip(".")
@@ -99,9 +76,9 @@ def _scales(look: Look) -> list[_Scale]:
         inputs = fan_in(parameter.shape, getattr(module, "transposed", False))
         std = float(parameter.detach().float().std())
         if std > 0:
-            gain = _gain(look.seen.events[number + 1 :])
-            found[name] = _Scale(name, event, std, gain / math.sqrt(inputs), gain, inputs)
-    return list(found.values())
+            ran[event.name] = event
+            found[name] = Scale(name, event.name, std, _gain(look.seen.events[number + 1 :]), inputs)
+    return ran, list(found.values())
 
 
 def _gain(following: list[Event]) -> float:
@@ -121,10 +98,10 @@ def _spread(values: list[float]) -> float:
     return max(known) / min(known) if len(known) > 1 else 1.0
 
 
-def _is_a_chain(look: Look, layers: list[_Scale]) -> bool:
+def _is_a_chain(look: Look, layers: list[Event]) -> bool:
     """Whether layers and activation functions follow one another, so that nothing but the weights sets the sizes."""
     only = all(e.module is None or isinstance(e.module, (*LAYERS, *TRANSPARENT)) or e.region for e in look.seen.events)
-    stds = [s.event.std for s in layers]
+    stds = [event.std for event in layers]
     falling = sum(after < before for before, after in pairwise(stds))
     return only and len(layers) > 2 and falling in (0, len(stds) - 1)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from telltales.record import Record
 from telltales.report.layers import layers, module_names, whole
+from telltales.thresholds import CLIPPED_BELOW
 
 UPDATE_RATIO_GUIDE = 1e-3
 """Where training goes well, an update often changes a weight by about a thousandth of its size: a guide, not a law."""
@@ -32,9 +33,6 @@ FOR_VERDICTS = (
     "baselines",
 )
 """What a record says of itself for rules to read, and no table shows."""
-
-CLIPPED_BELOW = 0.999
-"""A gradient counts as clipped where the optimizer saw its norm reduced below this share; less is rounding."""
 
 LARGEST_WINDOW = 100
 """The most entries of the loss curve that `loss_at` takes the mean of."""

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from telltales.verdicts import batches, evaluation, initial, loss_form, losses, numbers, signal, structure, updates
+from telltales.verdicts import (
+    batches,
+    evaluation,
+    initial,
+    loss_form,
+    losses,
+    numbers,
+    signal,
+    structure,
+    updates,
+    weights,
+)
 from telltales.verdicts.judging import Judge, judge
 from telltales.verdicts.rule import Rule, Sign, rule
 from telltales.verdicts.run import Run
@@ -14,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *initial.RULES,
     *signal.RULES,
     *updates.RULES,
+    *weights.RULES,
     *batches.RULES,
     *losses.RULES,
     *evaluation.RULES,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from telltales.finding import listed
-from telltales.gains import GAINS, RECTIFIER, fan_in
+from telltales.gains import GAINS, RECTIFIER, Scale, fan_in, told, without_small_heads
 from telltales.thresholds import (
     FAR_OFF,
     FAR_TOO_SMALL,
@@ -21,25 +19,6 @@ from telltales.thresholds import (
 )
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a layer's first weights compare with those that keep the signal's size."""
-
-    parameter: str
-    module: str
-    std: float
-    gain: float
-    fan_in: int
-
-    @property
-    def right(self) -> float:
-        return self.gain / math.sqrt(self.fan_in)
-
-    @property
-    def ratio(self) -> float:
-        return self.std / self.right
 
 
 def first_scales(run: Run) -> list[Scale]:
@@ -65,18 +44,12 @@ def first_scales(run: Run) -> list[Scale]:
     return found[:-1]
 
 
-def _without_small_heads(scales: list[Scale]) -> list[Scale]:
-    """Those without a few that begin near zero, as a policy's head or the end of a branch does on purpose."""
-    small = [s for s in scales if s.ratio < TOO_SMALL]
-    return [s for s in scales if s not in small] if 2 * len(small) <= len(scales) else scales
-
-
 @rule("poor-init")
 def poor_init(run: Run) -> Iterator[Sign]:
     """First weights of a scale that does not fit the layers' width, where the signal shows it, too."""
     if int(run.steps[0]) != 0:
         return
-    scales = _without_small_heads(run.ask(first_scales))
+    scales = without_small_heads(run.ask(first_scales))
     wrong = [s for s in scales if s.ratio > WRONG_SCALE or s.ratio < TOO_SMALL]
     if not wrong:
         return
@@ -106,16 +79,7 @@ def poor_init(run: Run) -> Iterator[Sign]:
         shown = f"it is less than {too_small:g} of that"
     else:
         return
-    worst = max(wrong, key=lambda s: abs(math.log(s.ratio)))
-    evidence = (
-        f"{worst.parameter} has a std of {worst.std:.3g}, where {worst.gain:.3g}/sqrt({worst.fan_in}) = "
-        f"{worst.right:.3g} keeps the signal's size; {shown}"
-    )
-    layers_now = {s.parameter: {"std": s.std, "right": s.right, "gain": s.gain, "fan_in": s.fan_in} for s in wrong}
-    remedy = "Rescale: " + "; ".join(
-        f"{s.parameter} to a std of {s.gain:.3g}/sqrt({s.fan_in}) = {s.right:.3g}" for s in wrong[:6]
-    )
-    yield Sign(evidence, worst.module, 0, {"layers": layers_now}, tuple(s.module for s in wrong), remedy=remedy + ".")
+    yield Sign(**told(wrong, shown), step=0)
 
 
 def _is_confidently_wrong(run: Run) -> bool:

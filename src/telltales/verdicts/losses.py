@@ -26,6 +26,7 @@ from telltales.thresholds import (
     PLATEAU,
     RATTLE,
     RATTLE_SIZE,
+    SLOW_PROGRESS,
     SMALL_SPIKE,
     SPIKE_DEVIATIONS,
     T_VALUE,
@@ -134,6 +135,12 @@ def loss_not_falling(run: Run) -> Iterator[Sign]:
     if fell is False and not (run.is_adapted or knew_at_first(run)):
         evidence = f"the loss was {first:.4g} at first and is {last:.4g} after {run.losses[0][-1] + 1:,} steps"
         yield Sign(evidence, step=int(run.steps[0]), numbers={"first": first, "last": last})
+
+
+def hardly_moves(run: Run) -> bool:
+    """Whether the loss has lost next to nothing of what it was at first."""
+    has_fallen, first, last = run.ask(progress)
+    return has_fallen is not True or first - last < SLOW_PROGRESS * abs(first)
 
 
 def knew_at_first(run: Run) -> bool:

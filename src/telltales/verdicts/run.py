@@ -157,6 +157,11 @@ class Run:
         begins_small = float(self.values("weight", "std", [weight])[0, 0]) < NEAR_ZERO_OUTPUT / math.sqrt(fan_in)
         return [name for name in self.matrices if name != weight] if begins_small else self.matrices
 
+    @cached_property
+    def whole_norm(self) -> NDArray[np.float64]:
+        """(rows,), the norm of all grown matrices together."""
+        return np.asarray(np.sqrt(np.nansum(self.values("weight", "norm", self.grown_matrices) ** 2, axis=1)))
+
     @property
     def is_supervised(self) -> bool:
         """Whether the loss is a known distance to given targets that one optimizer makes smaller.

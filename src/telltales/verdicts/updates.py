@@ -1,4 +1,4 @@
-"""Rules on the optimizer's updates: their size beside the weights, their rate, and what decay does."""
+"""Rules on the optimizer's updates: their size beside the weights, and their rate."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from telltales.finding import Severity
 from telltales.thresholds import (
     AT_ONCE,
-    CLIPPED_SHARE,
-    DECAY_SHARE,
     FARTHEST,
     FEWEST_LOSSES,
     FIRST_STEPS,
@@ -23,21 +20,15 @@ from telltales.thresholds import (
     MANY_LARGE_UPDATES,
     RATE_ENDED,
     SETTLED,
-    SHRUNK,
-    SLOW_PROGRESS,
     SMALL_UPDATE,
-    TINY_CLIP,
     UPDATE_GUIDE,
     WEIGHT_GROWTH,
     WHOLE_UPDATE,
 )
-from telltales.verdicts.losses import knew_at_first, progress, training_guess
+from telltales.verdicts.losses import hardly_moves, knew_at_first, progress, training_guess
 from telltales.verdicts.rows import lower_quantiles, medians
 from telltales.verdicts.rule import Sign, rule
 from telltales.verdicts.run import Run
-
-CLIPPED_BELOW = 0.999
-"""A gradient counts as clipped where the optimizer saw its norm reduced below this share; less is rounding."""
 
 
 def update_ratios(run: Run, quantile: float) -> NDArray[np.float64]:
@@ -60,14 +51,9 @@ def _first_updates_were_whole(run: Run, ratios: NDArray[np.float64]) -> bool:
     """Whether some of the first updates were as large as the weights, or two half as large, or made them many times
     as large."""
     early = ratios[np.isfinite(ratios) & (run.steps < FIRST_STEPS)]
-    norms = _whole_norm(run)[run.steps <= AT_ONCE]
+    norms = run.whole_norm[run.steps <= AT_ONCE]
     grew = norms.size > 1 and norms[0] > 0 and float(norms[-1]) > WEIGHT_GROWTH * norms[0]
     return bool((early > WHOLE_UPDATE).any() or (early > HUGE_UPDATE).sum() >= 2 or grew)
-
-
-def _whole_norm(run: Run) -> NDArray[np.float64]:
-    """(rows,), of all matrices together."""
-    return np.asarray(np.sqrt(np.nansum(run.values("weight", "norm", run.grown_matrices) ** 2, axis=1)))
 
 
 @rule("learning-rate-too-high")
@@ -136,7 +122,7 @@ def learning_rate_too_low(run: Run) -> Iterator[Sign]:
         return
     largest = float(ratios[rows].max())
     _, first, last = run.ask(progress)
-    if 0 < largest < SMALL_UPDATE and _hardly_moves(run) and not knew_at_first(run):
+    if 0 < largest < SMALL_UPDATE and hardly_moves(run) and not knew_at_first(run):
         evidence = (
             f"no update since step {run.steps[rows][0]:,} changed half of the matrices by more than {largest:.1e} of "
             f"themselves ({UPDATE_GUIDE:g} is usual), and the loss went from {first:.4g} to {last:.4g} in "
@@ -168,29 +154,6 @@ def update_too_small(run: Run) -> Iterator[Sign]:
         yield Sign(evidence, name, int(run.steps[rows][-5]), places=tuple(names[i] for i in there))
 
 
-@rule("clipping-always-on")
-def clipping_always_on(run: Run) -> Iterator[Sign]:
-    """Most updates used a gradient that had been clipped."""
-    of_each, used_of_each = run.values("gradient", "norm"), run.values("gradient", "norm_used")
-    # A gradient that no optimizer used is none that was clipped.
-    before = np.sqrt(np.nansum(np.where(np.isnan(used_of_each), np.nan, of_each) ** 2, axis=1))
-    used = run.scalar("gradient_norm_used")
-    known = np.isfinite(before) & np.isfinite(used) & (before > 0) & (run.steps >= 10)
-    if known.sum() < 8:
-        return
-    clipped = used[known] < CLIPPED_BELOW * before[known]
-    if clipped.mean() > CLIPPED_SHARE:
-        factor = float(np.median(used[known][clipped] / before[known][clipped]))
-        # Adam divides by the gradient's size, so that its updates stay the same.
-        stops = factor < TINY_CLIP and "Adam" not in str(run.about.get("optimizer")) and _hardly_moves(run)
-        evidence = (
-            f"{clipped.mean():.0%} of the observed gradients were clipped, to {factor:.0%} of their norm at the median"
-        )
-        numbers = {"share": float(clipped.mean()), "factor": factor, "norm": float(np.median(before[known]))}
-        severity: Severity | None = "warning" if stops else None
-        yield Sign(evidence, step=int(run.steps[known][0]), numbers=numbers, severity=severity)
-
-
 @rule("schedule-ended-early")
 def schedule_ended_early(run: Run) -> Iterator[Sign]:
     """A learning rate that has been next to nothing for a good part of the training."""
@@ -212,72 +175,6 @@ def schedule_ended_early(run: Run) -> Iterator[Sign]:
         yield Sign(
             evidence, step=first, numbers={"highest": float(rates[highest]), "now": float(rates[-1]), "steps": first}
         )
-
-
-@rule("excessive-weight-decay")
-def excessive_weight_decay(run: Run) -> Iterator[Sign]:
-    """Decay that is the larger part of most updates, and weights that shrink by it."""
-    decay = run.values("group", "weight_decay")
-    rows = run.steps >= 5
-    if rows.sum() < 5 or not (decay > 0).any():
-        return
-    names = run.matrices
-    norms = run.values("weight", "norm", names)[rows]
-    groups = run.names("group")
-    place = [
-        groups.index(str(run.parameters[name].get("group"))) if run.parameters[name].get("group") in groups else 0
-        for name in names
-    ]
-    decays, rates = decay[rows][:, place], run.values("group", "learning_rate")[rows][:, place]
-    of_groups = run.about.get("groups") or {}
-    decoupled = np.array([bool((of_groups.get(groups[one]) or {}).get("decoupled")) for one in place], bool)
-    of_update = rates * decays * norms / run.values("update", "norm", names)[rows]
-    share = np.where(decoupled, of_update, decays * norms / run.values("gradient", "norm", names)[rows])
-    left = norms[-1] / run.values("weight", "norm", names)[0]
-    if not np.isfinite(share[-5:]).any() or not np.isfinite(left).any():
-        return
-    typical, shrunk = float(np.nanmedian(share[-5:])), float(np.nanquantile(left, 0.25))
-    if typical > DECAY_SHARE and shrunk < SHRUNK:
-        evidence = (
-            f"decay is {min(typical, 1):.0%} of the updates at the median (limit {DECAY_SHARE:.0%}), and "
-            f"the weights' norms are {shrunk:.0%} of the first"
-        )
-        if typical > 1:
-            evidence = (
-                f"decay pulls {typical:.1f} times as hard as the loss at the median (limit "
-                f"{DECAY_SHARE:g}), and the weights' norms are {shrunk:.0%} of the first"
-            )
-        yield Sign(
-            evidence,
-            step=int(run.steps[rows][-5]),
-            numbers={"share": typical, "weight_decay": float(np.nanmax(decay)), "left": shrunk},
-        )
-
-
-@rule("weight-blow-up")
-def weight_blow_up(run: Run) -> Iterator[Sign]:
-    """Weights that have grown to many times their first norm and go on growing."""
-    names = run.grown_matrices
-    if run.rows < 6 or not names:
-        return
-    whole = _whole_norm(run)
-    if (
-        whole[0] > 0
-        and np.isfinite(whole[-1])
-        and whole[-1] > WEIGHT_GROWTH * whole[0]
-        and (np.diff(whole[-3:]) > 0).all()
-    ):
-        evidence = (
-            f"the matrices' norm is {whole[-1]:.3g}, {whole[-1] / whole[0]:.0f} times the first, and grows "
-            f"(limit {WEIGHT_GROWTH:.0f})"
-        )
-        yield Sign(evidence, step=int(run.steps[-3]), numbers={"growth": float(whole[-1] / whole[0])})
-
-
-def _hardly_moves(run: Run) -> bool:
-    """Whether the loss has lost next to nothing of what it was at first."""
-    has_fallen, first, last = run.ask(progress)
-    return has_fallen is not True or first - last < SLOW_PROGRESS * abs(first)
 
 
 def _rate_rises(run: Run) -> bool:
@@ -310,9 +207,6 @@ RULES = (
     learning_rate_too_high,
     learning_rate_too_low,
     schedule_ended_early,
-    excessive_weight_decay,
-    weight_blow_up,
     update_too_large,
     update_too_small,
-    clipping_always_on,
 )
