@@ -111,7 +111,7 @@ class Sandbox:
 
 def step_of(call: list[str]) -> str:
     if "install" in call:
-        return {".[charloom,report,dev]": "project", ".[bench,bridges]": "more"}.get(call[-1], call[-1])
+        return {".[charloom,report,dev]": "project", ".[bench,bridges,notebooks,site]": "more"}.get(call[-1], call[-1])
     return call[call.index("-m") + 1]
 
 
@@ -191,6 +191,23 @@ def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> No
     status, _, err = installed.run("test", FAKE_PIP="exit 1")
     assert (status, installed.steps()) == (1, "more")
     assert "pip failed" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["notebook", "--no-browser"], ["-m", "jupyterlab", "--notebook-dir={project}/notebooks", "--no-browser"]),
+        (["notebooks", "02"], ["-P", "{project}/notebooks/build.py", "02"]),
+        (["site", "folder"], ["-P", "{project}/docs/site.py", "folder"]),
+    ],
+)
+def test_the_notebooks_and_the_site_have_what_they_need(
+    installed: Sandbox, arguments: list[str], called: list[str]
+) -> None:
+    installed.run(*arguments)
+    install, run = installed.calls()
+    assert step_of(install) == "more"
+    assert run[1:] == [part.format(project=installed.project) for part in called]
 
 
 def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
@@ -386,7 +403,7 @@ def test_everything_that_is_installed_is_pinned() -> None:
     """Name by name, the pins are the project with its extras and all they need."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    closure = installed_closure(["telltales[charloom,report,dev,bench,bridges]"])
+    closure = installed_closure(["telltales[charloom,report,dev,bench,bridges,notebooks,site]"])
     del closure["telltales"]
     assert {canonicalize_name(name): version for name, version in pins.items()} == {
         name: distribution.version.partition("+")[0]

@@ -72,7 +72,15 @@ def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
         "rich",
         "safetensors",
     }
-    assert set(facts.get_all("Provides-Extra", [])) == {"bench", "bridges", "charloom", "dev", "report"}
+    assert set(facts.get_all("Provides-Extra", [])) == {
+        "bench",
+        "bridges",
+        "charloom",
+        "dev",
+        "notebooks",
+        "report",
+        "site",
+    }
 
 
 class Elsewhere:
