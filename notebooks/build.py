@@ -23,7 +23,6 @@ from typing import Any
 
 import jupytext
 import nbformat
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
@@ -65,9 +64,12 @@ def executed(text: Path, *, full: bool = False, solutions: bool = False) -> Any:
     os.environ["FULL"] = "1" if full else "0"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            kernel = AsyncKernelManager(kernel_name="python3", transport="ipc")
-            resources = {"metadata": {"path": folder}}
-            NotebookClient(notebook, km=kernel, timeout=None if full else SECONDS, resources=resources).execute()
+            client = NotebookClient(
+                notebook, timeout=None if full else SECONDS, resources={"metadata": {"path": folder}}
+            )
+            # Of warnings, the kernel has one only: that whoever is on this machine could listen.
+            client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+            client.execute()
     finally:
         if kept is None:
             del os.environ["FULL"]

@@ -1,4 +1,4 @@
-"""The notebooks: their text forms run, what they state is what they print, and the committed outputs are of this text."""
+"""The notebooks: their text forms run, they print what they state, and the committed outputs are of this text."""
 
 from __future__ import annotations
 
