@@ -45,6 +45,18 @@ def test_orthogonal_is_orthogonal(shape):
     torch.testing.assert_close(product, 0.75**2 * torch.eye(min(shape), dtype=torch.float64), rtol=0, atol=1e-6)
 
 
+def test_default_is_what_torch_does():
+    """Uniform within 1/sqrt(fan_in), weight and bias alike."""
+    bound = 1 / math.sqrt(FAN_IN)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layer = nn.Linear(FAN_IN, FAN_OUT)
+    assert kstest(layer.weight.detach().flatten() / bound, "uniform", args=(-1, 2)).pvalue > 0.01
+    initialize_linear(layer, "default", gain=1.7, scale=0.1, generator=torch.Generator().manual_seed(1))
+    for parameter in (layer.weight, layer.bias):
+        assert kstest(parameter.detach().flatten() / (0.1 * bound), "uniform", args=(-1, 2)).pvalue > 0.01
+
+
 @pytest.mark.parametrize("activation", ["identity", "relu", "leaky-relu", "gelu", "silu"])
 def test_the_gain_makes_up_for_the_nonlinearity(activation):
     """gain^2 * E[f(z)^2] = 1 for z ~ N(0, 1), by the trapezoidal rule."""

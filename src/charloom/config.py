@@ -21,7 +21,7 @@ Case = Literal["keep", "lower", "fold"]
 Normalization = Literal["nfc", "none"]
 Activation = Literal["tanh", "relu", "leaky-relu", "gelu", "silu", "sigmoid", "identity"]
 Norm = Literal["none", "batch", "layer", "rms"]
-Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal"]
+Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal", "default"]
 
 BUILTIN_DATA = "ssa-2018"
 

@@ -40,12 +40,16 @@ def initialize(
 
     ``normal``: N(0, 1). ``scaled``: standard deviation 1/sqrt(fan_in) (LeCun et al. 1998). ``xavier``:
     gain * sqrt(2/(fan_in + fan_out)) (Glorot and Bengio 2010). ``kaiming``: gain/sqrt(fan_in) (He et al. 2015).
-    ``orthogonal``: gain times a random orthogonal matrix (Saxe et al. 2014). The result is multiplied by ``scale``.
+    ``orthogonal``: gain times a random orthogonal matrix (Saxe et al. 2014). ``default``: what `torch.nn.Linear` does
+    by itself, uniform within 1/sqrt(fan_in). The result is multiplied by ``scale``.
     """
     fan_out, fan_in = weight.shape
     with torch.no_grad():
         if scheme == "orthogonal":
             nn.init.orthogonal_(weight, gain * scale, generator=generator)
+        elif scheme == "default":
+            bound = scale / math.sqrt(fan_in)
+            weight.uniform_(-bound, bound, generator=generator)
         else:
             deviation = {
                 "normal": 1.0,
@@ -64,11 +68,14 @@ def initialize_linear(
     scale: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> None:
-    """`initialize` the weight; the bias starts at zero, or under ``normal`` as N(0, 1) times ``scale``."""
+    """`initialize` the weight; the bias starts at zero, under ``normal`` and ``default`` as the weight does."""
     initialize(layer.weight, scheme, gain=gain, scale=scale, generator=generator)
     if layer.bias is not None:
         with torch.no_grad():
             if scheme == "normal":
                 layer.bias.normal_(0, scale, generator=generator)
+            elif scheme == "default":
+                bound = scale / math.sqrt(layer.in_features)
+                layer.bias.uniform_(-bound, bound, generator=generator)
             else:
                 layer.bias.zero_()

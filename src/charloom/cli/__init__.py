@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError
 from charloom.cli.checking import check
 from charloom.cli.console import explain, log
 from charloom.cli.data import describe
+from charloom.cli.experimenting import experiment
 from charloom.cli.generating import best, sample, score
 from charloom.cli.judging import evaluate, ladder, runs
 from charloom.cli.options import with_values
@@ -38,7 +39,7 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
 )
-for command in (quickstart, describe, check, train, find_lr, sample, best, score, evaluate, ladder, runs):
+for command in (quickstart, describe, check, train, find_lr, sample, best, score, evaluate, ladder, experiment, runs):
     app.command(command)
 
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "score",
     "evaluate",
     "ladder",
+    "experiment",
     "runs",
 )
 

@@ -19,10 +19,14 @@ REFRESH_SECONDS = 0.2
 
 
 class ProgressDisplay(Observer):
-    """A bar with loss, dev loss, speed and time left; where there is no terminal, a line per evaluation."""
+    """A bar with loss, dev loss, speed and time left; where there is no terminal, a line per evaluation.
 
-    def __init__(self, title: str) -> None:
-        self._title = title
+    ``place``, such as ``3 of 12``, says that the training is one of many: it gets one line in all then.
+    """
+
+    def __init__(self, title: str, place: str = "") -> None:
+        self._title = f"{place}  {title}" if place else title
+        self._one_of_many = bool(place)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -61,7 +65,7 @@ class ProgressDisplay(Observer):
     def evaluated(self, training: Training, measurement: Measurement) -> None:
         """Show the dev loss."""
         self._dev = f", dev {measurement.dev_loss:.4f}"
-        if self._bar.disable:
+        if self._bar.disable and (not self._one_of_many or measurement.step == training.steps):
             best = " (best)" if measurement.best else ""
             log(
                 f"{self._title}  step {measurement.step:,} of {training.steps:,}"

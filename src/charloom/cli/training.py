@@ -95,10 +95,13 @@ def train(
         _show_result(run, dataset, result, diagnosis)
 
 
-def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False, watch: str | None = None) -> dict[str, Any]:
+def fit_with_progress(
+    run: Run, dataset: Dataset, *, resume: bool = False, watch: str | None = None, place: str = ""
+) -> dict[str, Any]:
     """Fit a run with its progress shown; an interrupted one exits with a hint how to go on.
 
-    ``watch``: a preset, or ``off``; None goes on as the run was watched so far.
+    ``watch``: a preset, or ``off``; None goes on as the run was watched so far. ``place``: ``3 of 12``, where the run
+    is one of many, so that the same command goes on with it.
     """
     from charloom.fitting import fit_run
 
@@ -107,12 +110,15 @@ def fit_with_progress(run: Run, dataset: Dataset, *, resume: bool = False, watch
         from charloom.cli.progress import ProgressDisplay, StopOnSignal
         from charloom.watching import Watching, watched_with
 
-        observers = [ProgressDisplay(run.name), StopOnSignal()]
+        observers = [ProgressDisplay(run.name, place), StopOnSignal()]
         preset = watched_with(run) if watch is None else watch
         if preset not in (None, "off"):
             observers.append(Watching(run, preset))
     result = fit_run(run, dataset, observers, resume=resume)
     if result is None:
+        if place:
+            log("Stopped. The same command goes on from here.")
+            raise SystemExit(INTERRUPTED)
         elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {run.folder.parent}"
         log(typed(f"Stopped. Go on with: charloom train --resume {run.name}{elsewhere}"))
         raise SystemExit(INTERRUPTED)

@@ -21,6 +21,7 @@ from telltales.report.description import (
     Line,
     LinePanel,
     MissingPanel,
+    NamesPanel,
     Panel,
 )
 from telltales.report.selection import on_all
@@ -60,6 +61,8 @@ def draw_panel(panel: Panel, axes: Any) -> None:
             _heat(panel, axes)
         case BitmapPanel():
             _bitmap(panel, axes)
+        case NamesPanel():
+            _names(panel, axes)
         case MissingPanel():
             axes.set_axis_off()
             axes.text(0.5, 0.5, _plain(panel.reason), ha="center", va="center", transform=axes.transAxes)
@@ -76,7 +79,7 @@ def _matplotlib(part: str) -> Any:
 
 def _inches(panel: Panel) -> float:
     match panel:
-        case LinePanel() | HeatPanel():
+        case LinePanel() | HeatPanel() | NamesPanel():
             return ROW_INCHES * max(panel.height, 90) / 190
         case DensityPanel():
             return STRIP_INCHES * len(panel.curves) + 0.7
@@ -185,7 +188,17 @@ def _bitmap(panel: BitmapPanel, axes: Any) -> None:
     axes.set_xlabel(_plain(panel.detail), fontsize="small", loc="left")
 
 
+def _names(panel: NamesPanel, axes: Any) -> None:
+    for point in panel.points:
+        axes.text(point.x, point.y, _name(point.name), color=LIGHT[point.colour], ha="center", va="center")
+    for place, (colour, label) in enumerate(panel.groups):
+        axes.text(place / len(panel.groups), 1.02, _name(label), color=LIGHT[colour], transform=axes.transAxes)
+    _horizontal(panel.x, axes)
+    _vertical(panel.y, axes)
+
+
 def _horizontal(axis: Axis, axes: Any) -> None:
+    axes.set_xscale("log" if axis.shown.log else "linear")
     axes.set_xlim(axis.shown.low, axis.shown.high)
     axes.set_xlabel(_plain(axis.label), fontsize="small")
     if axis.names:

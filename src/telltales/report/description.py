@@ -125,6 +125,28 @@ class BitmapPanel:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A short name at a place."""
+
+    name: str
+    x: float
+    y: float
+    colour: str = "ink"
+
+
+@dataclass(frozen=True)
+class NamesPanel:
+    """Names on a plane; ``groups`` says what their colours mean, (colour, label)."""
+
+    x: Axis
+    y: Axis
+    points: tuple[Point, ...]
+    groups: tuple[tuple[str, str], ...] = ()
+    title: str = ""
+    height: int = 420
+
+
+@dataclass(frozen=True)
 class MissingPanel:
     """What this record has no numbers for."""
 
@@ -132,7 +154,7 @@ class MissingPanel:
     reason: str = "not measured"
 
 
-Panel = LinePanel | DensityPanel | HeatPanel | BitmapPanel | MissingPanel
+Panel = LinePanel | DensityPanel | HeatPanel | BitmapPanel | NamesPanel | MissingPanel
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,11 @@ def html_report(records: Mapping[str, Record], title: str | None = None, found: 
     if not records:
         raise RecordError("there is no record to report on", remedy="Give at least one.")
     title = title or f"Training: {', '.join(map(str, records))}"
+    return document(title, headline(records), *_sections(records, found))
+
+
+def document(title: str, said: str, *sections: Markup) -> str:
+    """A whole HTML document that loads nothing and runs nothing, with what is said below its title."""
     head = element(
         "head",
         None,
@@ -50,9 +55,8 @@ def html_report(records: Mapping[str, Record], title: str | None = None, found: 
         element("title", None, title),
         element("style", None, raw(PAGE_STYLE)),
     )
-    body = element(
-        "body", {"class": "telltales"}, _header(records, title), element("main", None, *_sections(records, found))
-    )
+    header = element("header", None, element("h1", None, title), element("p", {"class": "said"}, said))
+    body = element("body", {"class": "telltales"}, header, element("main", None, *sections))
     return f"<!DOCTYPE html>\n{element('html', {'lang': 'en'}, head, body)}\n"
 
 
@@ -60,13 +64,17 @@ def write_report(
     path: str | os.PathLike[str], records: Mapping[str, Record], title: str | None = None, found: Found = None
 ) -> None:
     """Write `html_report` to a file, all or nothing. Raises `RecordError` if it can't be written."""
+    write_document(path, html_report(records, title, found))
+
+
+def write_document(path: str | os.PathLike[str], written: str) -> None:
+    """Write a document to a file, all or nothing. Raises `RecordError` if it can't be written."""
     path = Path(path)
-    document = html_report(records, title, found).encode()
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(document)
+                file.write(written.encode())
             # A temporary file is its owner's alone; a report is as readable as any new file.
             os.chmod(name, 0o666 & ~_umask())
             os.replace(name, path)
@@ -83,10 +91,6 @@ def _umask() -> int:
     return mask
 
 
-def _header(records: Mapping[str, Record], title: str) -> Markup:
-    return element("header", None, element("h1", None, title), element("p", {"class": "said"}, headline(records)))
-
-
 def _sections(records: Mapping[str, Record], found: Found) -> Iterable[Markup]:
     yield from findings_section(records, found)
     yield element(
@@ -98,10 +102,10 @@ def _sections(records: Mapping[str, Record], found: Found) -> Iterable[Markup]:
         *(layer_cards(records).values() if len(records) == 1 else ()),
     )
     for place, (subject, shown) in enumerate(figures(records).items()):
-        yield _details(subject, counted(len(shown), "figure"), figure_cards(shown.values()), place < OPEN)
+        yield details(subject, counted(len(shown), "figure"), figure_cards(shown.values()), place < OPEN)
     if len(records) > 1:
         for label, card in layer_cards(records).items():
-            yield _details(f"Layers of {label}", "the last numbers of each", card, is_open=False)
+            yield details(f"Layers of {label}", "the last numbers of each", card, is_open=False)
 
 
 def layer_cards(records: Mapping[str, Record]) -> dict[str, Markup]:
@@ -110,7 +114,8 @@ def layer_cards(records: Mapping[str, Record]) -> dict[str, Markup]:
     return {label: element("div", {"class": "card"}, table) for label, table in tables.items() if table is not None}
 
 
-def _details(heading: str, said: str, content: Markup, is_open: bool) -> Markup:
+def details(heading: str, said: str, content: Markup, is_open: bool) -> Markup:
+    """A part of a page that folds."""
     summary = element("summary", None, element("h2", None, heading), element("span", {"class": "said"}, said))
     return element("details", {"open": "" if is_open else None}, summary, content)
 

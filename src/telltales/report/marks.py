@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from telltales.report.description import BitmapPanel, DensityPanel, Figure, HeatPanel, LinePanel, MissingPanel, Panel
+from telltales.report.description import (
+    BitmapPanel,
+    DensityPanel,
+    Figure,
+    HeatPanel,
+    LinePanel,
+    MissingPanel,
+    NamesPanel,
+    Panel,
+)
 from telltales.report.frame import TITLE_HEIGHT, title
 from telltales.report.lines import draw_legend, draw_lines, legend_height, line_height, lines_left, lines_right
+from telltales.report.plane import draw_names, names_height, names_left
 from telltales.report.strips import density_height, draw_density
 from telltales.report.svg import Markup, decimal, element, text
 from telltales.report.tiles import bitmap_height, draw_bitmap, draw_heat, heat_height, heat_left
@@ -59,6 +69,8 @@ def _left(panel: Panel) -> float:
             return lines_left(panel)
         case HeatPanel():
             return heat_left(panel)
+        case NamesPanel():
+            return names_left(panel)
         case _:
             return 0
 
@@ -77,6 +89,8 @@ def _height(panel: Panel, width: float) -> float:
             return heat_height(panel)
         case BitmapPanel():
             return bitmap_height(panel, width)
+        case NamesPanel():
+            return names_height(panel)
         case MissingPanel():
             return TITLE_HEIGHT + 24
 
@@ -91,5 +105,7 @@ def _draw(panel: Panel, x: float, y: float, width: float, left: float, right: fl
             return draw_heat(panel, x, y, width, left)
         case BitmapPanel():
             return draw_bitmap(panel, x, y, width)
+        case NamesPanel():
+            return draw_names(panel, x, y, width, left)
         case MissingPanel():
             return [*title(panel.title, x, y, width), text(x, y + 32, panel.reason, "axis", width=width)]

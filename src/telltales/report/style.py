@@ -113,6 +113,7 @@ body.telltales{margin:0;background:var(--page)}
 .telltales summary:focus-visible{outline:2px solid var(--c0);outline-offset:2px;border-radius:4px}
 .telltales .grid2{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:16px}
 .telltales .card{background:var(--card);border:1px solid var(--edge);border-radius:10px;padding:14px 16px;min-width:0}
+.telltales .part{margin:16px 0}
 .telltales .wide{grid-column:1/-1}
 .telltales .wide svg{min-width:680px}
 .telltales .card>.said{margin-bottom:10px}
@@ -147,6 +148,7 @@ body.telltales{margin:0;background:var(--page)}
 .telltales .finding{border-left:4px solid var(--muted)}
 .telltales .finding.error{border-left-color:var(--alarm)}
 .telltales .finding.warning{border-left-color:var(--c1)}
+.telltales .finding.well{border-left-color:var(--c2)}
 .telltales .finding.gone{opacity:.7}
 .telltales .finding details{margin:8px 0 0;font-size:12.5px}
 .telltales .finding summary{border:0;margin:0;padding:2px 0}
