@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from telltales.catalogue import CATALOGUE, made
 from telltales.errors import FindingError, TelltalesWarning, UsageError
 from telltales.finding import SEVERITIES, Finding
-from telltales.naming import is_distributed, trained_parameters
+from telltales.naming import every_parameter, is_distributed
 from telltales.record import Record
 from telltales.turns import leaves_out
 from telltales.verdicts import Judge, Rule
@@ -113,7 +113,7 @@ class UpdateGuard:
         held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         bad = [parameter for parameter in held if not _is_finite(parameter.grad)]
         if bad and not leaves_out(optimizer):
-            names = {id(parameter): name for name, parameter in trained_parameters(self._models).items()}
+            names = {id(parameter): name for name, parameter in every_parameter(self._models).items()}
             places = [names[id(parameter)] for parameter in bad if id(parameter) in names]
             evidence = f"the gradients of {len(bad)} of {len(held)} parameters are not finite, and no update was made"
             raise self._stop(made(BEFORE_UPDATE, evidence, places[0] if places else "", places=places))

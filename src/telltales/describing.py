@@ -62,7 +62,7 @@ class Description:
             self._describe_parameters(record, trained, number)
         record.about["mode_dependent"] = dict(list(mode_dependent(self._models).items())[:MOST_NAMED])
         if self._optimizers:
-            held, strangers = optimizer_facts(self._models, self._optimizers)
+            held, strangers = optimizer_facts(every_parameter(self._models), self._optimizers)
             for name, facts in record.parameters.items():
                 facts |= {"optimized": name in held, "group": held.get(name)}
             record.about["strangers"] = strangers[:MOST_NAMED]

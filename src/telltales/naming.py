@@ -136,13 +136,9 @@ def selects(selection: Selection) -> Callable[[str], bool]:
     return lambda name: any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def trained_parameters(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
-    """Name → parameter, each once, of those that are trained and hold anything."""
-    return {
-        name: parameter
-        for name, parameter in every_parameter(models).items()
-        if parameter.requires_grad and parameter.numel()
-    }
+def trained(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Those that are trained and hold anything."""
+    return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad and parameter.numel()}
 
 
 def every_parameter(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -158,9 +154,9 @@ def every_parameter(models: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     return found
 
 
-def assert_whole(models: Mapping[str, nn.Module]) -> None:
+def assert_whole(parameters: Mapping[str, nn.Parameter]) -> None:
     """Raises `UsageError` for parameters of which each process holds a part."""
-    parts = [name for name, parameter in every_parameter(models).items() if hasattr(parameter, "full_tensor")]
+    parts = [name for name, parameter in parameters.items() if hasattr(parameter, "full_tensor")]
     if parts:
         raise UsageError(
             f"{len(parts)} parameters are sharded, so that this process holds a part of each",

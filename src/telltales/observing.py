@@ -14,11 +14,11 @@ from telltales.batch_readings import BatchReadings
 from telltales.errors import ProbeError
 from telltales.functions import FunctionProbe
 from telltales.module_readings import ModuleReadings
-from telltales.naming import trained_parameters
+from telltales.naming import trained
 from telltales.observation import COLUMNS, Observation, Picture, Reading
 from telltales.parameter_readings import ParameterReadings, Stack
 from telltales.probes import ModuleProbe
-from telltales.structure import FrozenMarks
+from telltales.structure import FrozenMarks, optimizer_facts
 from telltales.transfer import Transfer
 from telltales.turns import BackwardProbe, Left, OptimizerProbe, StaleGradients, leaves_out
 
@@ -28,7 +28,7 @@ class ObservedStep:
 
     def __init__(
         self,
-        models: Mapping[str, nn.Module],
+        parameters: Mapping[str, nn.Parameter],
         optimizers: Mapping[str, torch.optim.Optimizer],
         scaler: Any,
         *,
@@ -37,19 +37,19 @@ class ObservedStep:
         keep_gradients: bool,
         left: Left,
     ) -> None:
-        """``left``: `StaleGradients.left` of the step before, if that was observed."""
+        """``parameters``: every one. ``left``: `StaleGradients.left` of the step before, if that was observed."""
         self._optimizers = optimizers
         self._scaler = scaler
         self._scale = 1.0
         self._transfer = Transfer()
         self._pictures = pictures
-        self._parameters = trained_parameters(models)
+        self._parameters = trained(parameters)
         self._names = {id(parameter): name for name, parameter in self._parameters.items()}
         self._groups: dict[str, tuple[int, int]] = {}
         self._updates = 0
         self.batch = BatchReadings(self._transfer)
         self.stale = StaleGradients(self._parameters, left)
-        self.frozen = FrozenMarks(models, optimizers)
+        self.frozen = FrozenMarks(parameters, optimizer_facts(parameters, optimizers)[0])
         self.modules = ModuleReadings(self._transfer, pictures)
         self.parameters = ParameterReadings(
             self._transfer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from telltales.naming import every_parameter, unwrapped
+from telltales.naming import unwrapped
 from telltales.observation import Evaluation
 from telltales.probes import Hook, compiled_parts, is_traced
 
@@ -22,7 +22,7 @@ MOST_NAMED = 32
 
 
 def optimizer_facts(
-    models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]
+    parameters: Mapping[str, nn.Parameter], optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> tuple[dict[str, str], list[list[int]]]:
     """Parameter → the group that holds it, of those in an optimizer; and the shapes of what is held beside them."""
     held = {
@@ -31,7 +31,6 @@ def optimizer_facts(
         for number, group in enumerate(optimizer.param_groups)
         for parameter in group["params"]
     }
-    parameters = every_parameter(models)
     own = {id(parameter) for parameter in parameters.values()}
     strangers = [list(parameter.shape) for key, (_, parameter) in held.items() if key not in own]
     return {name: held[id(p)][0] for name, p in parameters.items() if id(p) in held}, strangers
@@ -80,9 +79,9 @@ def _depends_on_mode(module: nn.Module) -> bool:
 class FrozenMarks:
     """Tells which frozen parameters an optimizer's update has moved, by the counters of their changes in place."""
 
-    def __init__(self, models: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
-        self._models = models
-        self._held = optimizer_facts(models, optimizers)[0]
+    def __init__(self, parameters: Mapping[str, nn.Parameter], held: Collection[str]) -> None:
+        """``held``: the names of those in an optimizer."""
+        self._parameters = {name: parameter for name, parameter in parameters.items() if name in held}
         self._versions: dict[str, int] = {}
         self.moved: set[str] = set()
 
@@ -94,8 +93,7 @@ class FrozenMarks:
         self.moved |= {name for name, version in self._versions.items() if now.get(name, version) != version}
 
     def _now(self) -> dict[str, int]:
-        parameters = every_parameter(self._models)
-        return {name: p._version for name, p in parameters.items() if name in self._held and not p.requires_grad}
+        return {name: p._version for name, p in self._parameters.items() if not p.requires_grad}
 
 
 class ModeProbe:

@@ -34,6 +34,7 @@ from telltales.naming import (
     assert_whole,
     chosen_modules,
     device_of,
+    every_parameter,
     is_distributed,
     named_models,
     named_optimizers,
@@ -336,10 +337,11 @@ class Watch:
 
     def _arm(self) -> None:
         """Look at the next step. Raises `UsageError` for a model that was sharded by now."""
-        assert_whole(self._models)
+        parameters = every_parameter(self._models)
+        assert_whole(parameters)
         preset = self._preset
         self._step = ObservedStep(
-            self._models,
+            parameters,
             self._optimizers,
             self._scaler,
             pictures=preset.pictures is not None and preset.pictures(self._next),

@@ -10,13 +10,14 @@ from torch import nn
 from telltales.catalogue import made
 from telltales.checks.look import NORMS, Look
 from telltales.finding import Finding, Severity, listed
+from telltales.naming import every_parameter
 from telltales.structure import optimizer_facts
 from telltales.thresholds import LEFT_OUT_ON_PURPOSE
 
 
 def optimizer_mismatch(look: Look) -> Iterator[Finding]:
     """The optimizer holds tensors that are not the model's, of the shapes of those it lacks."""
-    held, strangers = optimizer_facts({"": look.model}, look.optimizers)
+    held, strangers = optimizer_facts(every_parameter({"": look.model}), look.optimizers)
     missing = [name for name in look.trained if name not in held]
     shapes = [list(look.trained[name].shape) for name in missing]
     stale = [shape for shape in strangers if shape in shapes]
@@ -38,7 +39,7 @@ def unregistered_parameter(look: Look) -> Iterator[Finding]:
         yield made("unregistered-parameter", evidence, hidden[0], numbers={"unregistered": hidden}, places=hidden)
     if not own:
         return
-    held, strangers = optimizer_facts({"": look.model}, look.optimizers)
+    held, strangers = optimizer_facts(every_parameter({"": look.model}), look.optimizers)
     missing = [name for name in look.trained if name not in held and name in used]
     shapes = [list(look.trained[name].shape) for name in missing]
     if missing and not any(shape in shapes for shape in strangers):
