@@ -70,7 +70,7 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (tmp_path / "compared.html").exists()
 
 
-@pytest.mark.parametrize("page", ["findings.md"])
+@pytest.mark.parametrize("page", ["findings.md", "towards-the-transformer.md"])
 def test_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with torch.random.fork_rng():
