@@ -74,9 +74,8 @@ for name in names["train"]:
         by_loop[number_of[one], number_of[next_one]] += 1
 
 x, y = pairs(names["train"])  # (N,), (N,)
-counts = torch.bincount(x * V + y, minlength=V * V).view(
-    V, V
-)  # one line for the same: pair (a, b) has the number a·V + b
+# One line for the same: the pair (a, b) has the number a·V + b.
+counts = torch.bincount(x * V + y, minlength=V * V).view(V, V)
 
 assert torch.equal(counts, by_loop)
 print(f"{len(x):,} pairs from {len(names['train']):,} names")
@@ -91,10 +90,8 @@ drawn = axes.imshow(np.ma.log10(np.ma.masked_equal(counts.numpy(), 0)), cmap="Yl
 axes.set_facecolor("white")
 for a in range(V):
     for b in range(V):
-        dark = counts[a, b] > 400
-        axes.text(
-            b, a, symbols[a] + symbols[b], ha="center", va="center", fontsize=6, color="white" if dark else "#333333"
-        )
+        colour = "white" if counts[a, b] > 60 else "#333333"
+        axes.text(b, a, symbols[a] + symbols[b], ha="center", va="center", fontsize=6, color=colour)
 axes.set_xticks(range(V), symbols)
 axes.set_yticks(range(V), symbols)
 axes.set_xlabel("what follows")
@@ -147,9 +144,8 @@ wrong = counts / counts.sum(1)  # (V, V) / (V,): a flat vector is a row, and rep
 
 print(f"right: rows sum to {P.sum(1).min():.4f} … {P.sum(1).max():.4f}")
 print(f"wrong: rows sum to {wrong.sum(1).min():.4f} … {wrong.sum(1).max():.4f}")
-print(
-    f"P(u | q) = {P[number_of['q'], number_of['u']]:.4f}, and by the wrong table {wrong[number_of['q'], number_of['u']]:.4f}"
-)
+q, u = number_of["q"], number_of["u"]
+print(f"P(u | q) = {P[q, u]:.4f}, and by the wrong table {wrong[q, u]:.4f}")
 
 # %% [markdown]
 # **What you should see.** The right table's rows sum to 1.0000. Of the wrong one's, the smallest sum is 0.0677 and
@@ -219,7 +215,7 @@ print(f"real     mean length {real.mean():5.2f}, std {real.std():5.2f}   {', '.j
 # %% [markdown]
 # **What you should see.** The uniform table stops after 26.71 letters on average, the unigram after 6.27 and the
 # bigram after 6.36, where real names have 6.16: as the marker's share is right, so is the mean, up to the luck of
-# 2,000 draws. The spread is not: the bigram's lengths have a std of 5.54 and real ones of 1.44. A model that looks
+# the draws. The spread is not: the bigram's lengths have a std of 5.54 and real ones of 1.44. A model that looks
 # back at one character cannot know how long the name is by now.
 #
 # **Learned.** Sampling is the model used forwards. Bigram names begin and end like names, and have no middle.
@@ -274,11 +270,8 @@ def loss_of(table, items):
 emma = torch.tensor([number_of[character] for character in ".emma."])
 steps = P[emma[:-1], emma[1:]]  # (5,)
 print("emma:", " · ".join(f"{step:.4f}" for step in steps), f"= {steps.prod():.3e}")
-print(
-    "     ",
-    " + ".join(f"{-step.log():.2f}" for step in steps),
-    f"= {-steps.log().sum():.2f} nats in {len(steps)} steps",
-)
+nats = -steps.log()
+print("     ", " + ".join(f"{one:.2f}" for one in nats), f"= {nats.sum():.2f} nats in {len(steps)} steps")
 
 product = P[x[:2_000], y[:2_000]].double().prod()
 print(f"likelihood of the first 2,000 pairs, in float64: {float(product)}")
@@ -299,8 +292,8 @@ print(f"mean over characters {loss_of(P, names['train'][:3_000]):.4f}, mean over
 # %% [markdown]
 # **What you should see.** The product of 2,000 probabilities is 0.0 in the computer: it underflows, and the sum of
 # logarithms does not. The uniform table has ln 27 = 3.2958, the unigram 2.8198, the bigram 2.4536, which is a
-# choice among 11.6. Of 3,000 names, the mean of each name's mean is 2.4539 where the mean over characters is
-# 2.4490: only the second is the loss. And on dev 5 of 21,276 pairs have probability 0, so the loss is infinite.
+# choice among 11.6. The mean of each name's own mean is 2.4539 where the mean over characters is 2.4490: only the
+# second is the loss. And on dev 5 of 21,276 pairs have probability 0, so the loss is infinite.
 #
 # **Learned.** The loss is the surprise per character. Its exponential, the *perplexity*, says among how many
 # equally likely symbols one might as well choose. One impossible pair makes it infinite: a model that was never
@@ -346,9 +339,7 @@ def smoothed(k, table=counts):
 
 
 strengths = np.geomspace(1e-3, 1e4, 57)
-small = torch.bincount(x[:2_000] * V + y[:2_000], minlength=V * V).view(
-    V, V
-)  # counted on the first few hundred names only
+small = torch.bincount(x[:2_000] * V + y[:2_000], minlength=V * V).view(V, V)  # counted on the first names only
 curves = {
     "train, all names": [loss_of(smoothed(k), names["train"]) for k in strengths],
     "dev, all names": [loss_of(smoothed(k), names["dev"]) for k in strengths],
@@ -367,11 +358,12 @@ figure, axes = plt.subplots(figsize=(8, 4))
 for (label, curve), colour in zip(curves.items(), (GREY, BLUE, ORANGE), strict=True):
     axes.semilogx(strengths, curve, color=colour, label=label)
 axes.axhline(math.log(V), color=GREY, linestyle="--", linewidth=1)
-axes.text(strengths[0], math.log(V) - 0.06, "ln 27: knows nothing", color="#5b6472", fontsize=9)
+axes.text(strengths[0], math.log(V) + 0.02, "ln 27: knows nothing", color="#5b6472", fontsize=9)
+axes.set_ylim(top=3.45)
 axes.set_xlabel("k, added to every count")
 axes.set_ylabel("nats per character")
 axes.set_title("The less was counted, the more smoothing helps; too much of it forgets", loc="left")
-axes.legend(frameon=False)
+axes.legend(frameon=False, loc="center left")
 plt.show()
 
 # %% [markdown]
@@ -432,7 +424,7 @@ with torch.no_grad():
     by_hand = torch.zeros(V, V).index_add_(0, x, (logits.softmax(1) - F.one_hot(y, V)) / len(x))
 print(f"first loss {loss.item():.4f}; gradient by hand differs by {(by_hand - W.grad).abs().max():.1e} at most")
 
-# All pairs with the same first symbol share a row, so the sum over 169,747 pairs is one over 729 cells, weighted by counts.
+# Pairs with the same first symbol share a row: the sum over all pairs is one over 729 cells, weighted by counts.
 weight = counts / counts.sum()
 target = loss_of(P, names["train"])
 mass = weight.sum(1)  # (V,): how often each row is asked
@@ -452,10 +444,8 @@ print(f"after {STEPS:,} steps: loss {history[-1]:.4f}, the counted table's {targ
 gaps = torch.stack(gaps)  # (steps / 20, V)
 last_gap = gaps[-1]
 often, seldom = mass.argmax(), mass.argmin()
-print(
-    f"largest difference of a probability: {last_gap[often]:.4f} in row {symbols[often]} ({mass[often]:.1%} of the pairs), "
-    f"{last_gap[seldom]:.4f} in row {symbols[seldom]} ({mass[seldom]:.2%})"
-)
+for place in (often, seldom):
+    print(f"row {symbols[place]}, {mass[place]:.2%} of the pairs: off by {last_gap[place]:.4f} at most")
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
@@ -479,7 +469,7 @@ plt.show()
 # (15.1% of the pairs), is right to four digits, and that of `q` (0.12%) is off by 0.0067. The loss goes on falling
 # ever more slowly, since a pair that was never seen asks for a logit of −∞.
 #
-# **With `FULL=1`.** After 20,000 steps the loss is 2.4544, and the row of `q` is right to 0.0045.
+# **With `FULL=1`.** After 20,000 steps the loss is 2.4537, and the row of `q` is off by 0.0007.
 #
 # **Learned.** Counting and training find the same model; training also works where nothing can be counted, as in
 # the next notebook. What a network learns of a symbol depends on how often it is asked.
@@ -537,12 +527,12 @@ axes.bar(places - 0.2, [bars[model]["train"] for model in models], 0.38, color=G
 drawn = axes.bar(places + 0.2, [bars[model]["dev"] for model in models], 0.38, color=BLUE, label="dev")
 axes.bar_label(drawn, fmt="%.2f", padding=2, fontsize=8)
 axes.axhline(math.log(V), color=GREY, linestyle="--", linewidth=1)
-axes.text(len(models) - 1.5, math.log(V) + 0.04, "ln 27", fontsize=9, color="#5b6472")
+axes.text(-0.4, math.log(V) + 0.04, "ln 27: knows nothing", fontsize=9, color="#5b6472")
 axes.set_xticks(places, models)
 axes.set_ylim(1, 3.5)
 axes.set_ylabel("nats per character")
 axes.set_title("Counted models: more context, until the counts run out", loc="left")
-axes.legend(frameon=False, loc="upper center")
+axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.88))
 plt.show()
 
 # %% [markdown]
