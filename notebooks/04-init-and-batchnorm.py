@@ -679,8 +679,8 @@ print("done: a helper that can't be silent")
 #
 # **Goal.** Train the three nets on the same batches, and see what the first step has told come true.
 #
-# **Predict first.** Order the three by their dev loss. Which layers of the first net will change least, compared
-# with their size?
+# **Predict first.** Order the three by their dev loss. In which net will the updates be the largest, compared with
+# the weights?
 
 # %%
 STEPS = 20_000 if FULL else 1_000

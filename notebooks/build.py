@@ -29,7 +29,7 @@ FOLDER = Path(__file__).resolve().parent
 PICTURES = FOLDER.parent / "docs/pictures"
 SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```.*?</details>", re.DOTALL)
 STATED = re.compile(r"\*\*(What you should see|With `FULL=1`)\.\*\*(.*?)(?=\n\s*\n|\Z)", re.DOTALL)
-FIGURE = re.compile(r"(?<![\w.,])[-−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?%?(?!\w)")
+FIGURE = re.compile(r"(?<![\w.,])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?%?(?!\w)")
 SECONDS = 600
 """The most that one cell may take."""
 
