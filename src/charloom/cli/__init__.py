@@ -20,6 +20,7 @@ from charloom.cli.generating import best, sample, score
 from charloom.cli.judging import evaluate, ladder, runs
 from charloom.cli.options import with_values
 from charloom.cli.quickstart import quickstart
+from charloom.cli.recalling import recall
 from charloom.cli.training import find_lr, train
 from charloom.errors import CharloomError
 
@@ -39,7 +40,21 @@ app = App(
     version_flags=["--version"],
     help_format="plaintext",
 )
-for command in (quickstart, describe, check, train, find_lr, sample, best, score, evaluate, ladder, experiment, runs):
+for command in (
+    quickstart,
+    describe,
+    check,
+    train,
+    find_lr,
+    sample,
+    best,
+    score,
+    evaluate,
+    ladder,
+    experiment,
+    recall,
+    runs,
+):
     app.command(command)
 
 

@@ -27,6 +27,7 @@ COMMANDS = (
     "evaluate",
     "ladder",
     "experiment",
+    "recall",
     "runs",
 )
 

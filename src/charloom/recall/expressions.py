@@ -80,8 +80,12 @@ def _tokens(text: str) -> list[str]:
     return tokens
 
 
+def _is_number(token: str) -> bool:
+    return token[0] in "0123456789."
+
+
 class _Parser:
-    """Recursive descent: a sum of products of powers. Two factors side by side are multiplied."""
+    """Recursive descent: a sum of products of powers. A factor before a name or a bracket is multiplied with it."""
 
     def __init__(self, tokens: list[str]) -> None:
         self._tokens = tokens
@@ -107,8 +111,12 @@ class _Parser:
     def _product(self) -> float:
         value = self._signed()
         while self.next is not None and self.next not in ("+", "-", ")"):
-            symbol = self._take() if self.next in ("*", "/") else "*"
-            value = _OPERATORS[symbol](value, self._signed())
+            if self.next in ("*", "/"):
+                value = _OPERATORS[self._take()](value, self._signed())
+            elif _is_number(self.next):
+                raise ValueError(f"an operator is missing before {self.next!r}")
+            else:
+                value *= self._signed()
         return value
 
     def _signed(self) -> float:
@@ -146,6 +154,6 @@ class _Parser:
                 return _FUNCTIONS[name](argument)
             except ValueError:
                 raise ValueError(f"{name} of {argument:g} is not defined") from None
-        if re.match(r"[\d.]", token):
+        if _is_number(token):
             return float(token.replace(",", ""))
         raise ValueError(f"{token!r} is not expected there")

@@ -60,14 +60,14 @@ class Memory:
         card.wrong += not right
 
     def order(self, questions: Iterable[Question], seed: int) -> list[Question]:
-        """What was wrong last time first, then what is due, then what is new, then the rest; drawn within each."""
+        """What was wrong last time, then what is due, what is new (core ones first), the rest; each drawn."""
         session = self.sessions + 1
         draw = random.Random(seed)
 
         def rank(question: Question) -> tuple[int, float, float]:
             card = self.cards.get(question.id)
             if card is None:
-                return 2, 0.0, draw.random()
+                return 2, float(not question.core), draw.random()
             if card.box == 1 and card.wrong:
                 return 0, 0.0, draw.random()
             return (1, 0.0, draw.random()) if card.due <= session else (3, float(card.due), draw.random())

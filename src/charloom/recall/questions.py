@@ -1,7 +1,7 @@
 """The questions: read from a TOML file, and every fault of it told with the file and the question.
 
 A file is a list of ``[[question]]`` tables. All have ``id``, ``topic``, ``kind``, ``ask``, ``explain`` and ``check``
-(a name in `charloom.recall.checks.CHECKS`); the rest depends on the kind.
+(a name in `charloom.recall.checks.CHECKS`), some ``core = true``; the rest depends on the kind.
 
 - ``number``: ``answer``, a formula, and ``tolerance``, absolute.
 - ``shape``: ``answer``, such as ``(32, 30)``.
@@ -68,6 +68,8 @@ class Question:
     points: tuple[str, ...] = ()
     """What an answer in words has to say."""
     boxes: tuple[Box, ...] = ()
+    core: bool = False
+    """Asked before others while it is new."""
 
 
 def read_questions(path: Path = QUESTIONS) -> list[Question]:
@@ -132,7 +134,8 @@ def _question(entry: Any) -> Question:
         tolerance=_tolerance(entry.get("tolerance", 0.0)),
         options=_options(entry.get("options", {})),
         points=_points(entry.get("points", [])),
-        boxes=tuple(_box(box) for box in entry.get("boxes", [])),
+        boxes=_boxes(entry.get("boxes", [])),
+        core=_core(entry.get("core", False)),
     )
     _check_answer(question)
     return question
@@ -141,7 +144,7 @@ def _question(entry: Any) -> Question:
 def _check_keys(entry: dict[str, Any], wanted: set[str]) -> None:
     if missing := sorted(wanted - set(entry)):
         raise ValueError(f"it lacks {', '.join(missing)}")
-    if unknown := sorted(set(entry) - wanted):
+    if unknown := sorted(set(entry) - wanted - {"core"}):
         raise ValueError(f"{', '.join(unknown)} does not belong there")
 
 
@@ -168,6 +171,18 @@ def _points(points: Any) -> tuple[str, ...]:
     if not isinstance(points, list):
         raise ValueError("points is no list of texts")
     return tuple(_text({"a point": point}, "a point") for point in points)
+
+
+def _core(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("core is neither true nor false")
+    return value
+
+
+def _boxes(boxes: Any) -> tuple[Box, ...]:
+    if not isinstance(boxes, list):
+        raise ValueError("boxes is no list of tables")
+    return tuple(_box(box) for box in boxes)
 
 
 def _box(box: Any) -> Box:

@@ -74,7 +74,8 @@ def embedding_gradient() -> Measured:
     (gradient,) = torch.autograd.grad((table[ids] * normal(1, 5, 3, 10)).sum(), table)
     touched = int((gradient != 0).sum())
     return measured(
-        f"characters in the batch: {len(set(ids.flatten().tolist()))}; numbers with a gradient: {touched} of {table.numel()}",
+        f"characters in the batch: {len(set(ids.flatten().tolist()))};"
+        f" numbers with a gradient: {touched} of {table.numel()}",
         answer=touched,
     )
 
@@ -146,16 +147,19 @@ def kaiming_deviation() -> Measured:
 def tanh_depth() -> Measured:
     """The spread of activations through 20 tanh layers, by gain."""
     stds: dict[float, list[float]] = {}
+    saturated: dict[float, float] = {}
     for gain in (1.0, 5 / 3, 5.0):
         x = normal(0, 256, 256)
         stds[gain] = []
         for layer in range(1, 21):
             x = (x @ (normal(layer, 256, 256) * gain / 16)).tanh()
             stds[gain].append(float(x.std()))
+        saturated[gain] = float((x.abs() > 0.97).double().mean())
     first, last = stds[1.0][0], stds[1.0][-1]
     return measured(
         *(
-            f"gain {gain:.2f}: std {found[0]:.2f} after 1 layer, {found[4]:.2f} after 5, {found[-1]:.2f} after 20"
+            f"gain {gain:.2f}: std {found[0]:.2f} after 1 layer, {found[4]:.2f} after 5, {found[-1]:.2f} after 20,"
+            f" where |tanh| > 0.97 in {saturated[gain]:.0%}"
             for gain, found in stds.items()
         ),
         answer=first_that(

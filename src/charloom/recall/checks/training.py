@@ -110,7 +110,7 @@ def adam_first_step() -> Measured:
         parameter = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
         parameter.grad = torch.full((1,), gradient, dtype=torch.float64)
         torch.optim.Adam([parameter], lr=1e-3).step()
-        moved[gradient] = abs(float(parameter))
+        moved[gradient] = abs(parameter.item())
     return measured(
         "first step: " + ", ".join(f"{step:.6f} for gradient {gradient:g}" for gradient, step in moved.items()),
         answer=moved[100.0],
