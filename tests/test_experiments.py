@@ -402,7 +402,7 @@ def test_sampling_takes_a_run(invoke: Callable[..., tuple[int, str, str]], tmp_p
         (["init", "--seeds", "0"], "below 1"),
         (["init", "--activation", "cube"], "cube"),
         (["init", "--html", "nowhere/init.html"], "no such folder"),
-        (["sampling", "counted", "--data", "names.txt"], "a run has its data"),
+        (["sampling", "counted", "--data", "names.txt"], "a run has its data and its steps"),
     ],
 )
 def test_what_cannot_be_is_refused(

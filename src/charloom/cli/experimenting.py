@@ -130,6 +130,7 @@ def sampling(
     temperatures: Annotated[str, Parameter(help="Of which samples are shown, separated by commas.")] = "0.5,1,2",
     top_k: Annotated[int, Parameter(help="How many characters top-k keeps.")] = 5,
     samples: Annotated[int, Parameter(help="How many are measured at each temperature.")] = 2_000,
+    steps: Annotated[int | None, Parameter(help="Steps of the mlp, if no run is named.")] = None,
     seed: Annotated[int, Parameter(help="Seed of the samples.")] = 0,
     folder: Folder = None,
     html: Html = None,
@@ -151,8 +152,8 @@ def sampling(
     from charloom.experiments.trials import Trial
     from charloom.runs import Run
 
-    if run is not None and data is not None:
-        raise ConfigError("a run has its data", remedy="Leave the data flags out, or the run.")
+    if run is not None and (data is not None or steps is not None):
+        raise ConfigError("a run has its data and its steps", remedy="Leave them out, or the run.")
     opened = None if run is None else Run.open(run, runs, with_weights=True)
     if opened is not None and opened.data.unit == "text":
         raise ConfigError("the run makes one contiguous text, no items to compare", remedy="Name a run of --unit line.")
@@ -164,7 +165,7 @@ def sampling(
         model = (
             opened.text_model()
             if opened is not None
-            else trials.fit([Trial("mlp", ModelConfig(), TrainingConfig())])[0].run.text_model()
+            else trials.fit([Trial("mlp", ModelConfig(), TrainingConfig(steps=steps))])[0].run.text_model()
         )
         return study_sampling(dataset, model, conditions)
 
