@@ -18,7 +18,7 @@ from charloom.contexts import Contexts, RowOrder
 from charloom.dataset import Dataset
 from charloom.errors import ConfigError
 from charloom.evaluation import mean_loss
-from charloom.experiments.study import Plot, Section, Series, Study, Table, mean_and_spread
+from charloom.experiments.study import LEAST_APART, Plot, Section, Series, Study, Table, mean_and_spread
 from charloom.experiments.trials import Trial, Trials, Tried
 from charloom.fitting import fit, start_training
 from charloom.loss import cross_entropy
@@ -126,7 +126,7 @@ def _trial(conditions: Conditions, norm: str, rate: float, size: int, seed: int)
         batch_size=size,
         seed=seed,
         steps=conditions.steps,
-        evaluate_every=max(1, conditions.steps // 20),
+        evaluate_every=max(LEAST_APART, conditions.steps // 20),
         recalibrate=False,
     )
     return Trial(f"{norm} lr {rate:g} batch {size} seed {seed}", model, training)

@@ -13,7 +13,7 @@ import numpy as np
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.experiments.insides import Insides, insides
-from charloom.experiments.study import Card, Inside, Plot, Section, Series, Study, Table, mean_and_spread
+from charloom.experiments.study import LEAST_APART, Card, Inside, Plot, Section, Series, Study, Table, mean_and_spread
 from charloom.experiments.trials import Trial, Trials, Tried
 from charloom.fitting import fit
 from charloom.watching import record_path
@@ -98,7 +98,7 @@ def study_initialization(dataset: Dataset, trials: Trials, conditions: Condition
         weight_decay=0.0,
         batch_size=conditions.batch_size,
         steps=conditions.steps,
-        evaluate_every=max(1, conditions.steps // 20),
+        evaluate_every=max(LEAST_APART, conditions.steps // 20),
     )
     plan: list[tuple[str, str, Trial]] = []
     for condition, settings, rate in conditions.each():

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+LEAST_APART = 10
+"""Evaluations lie at least so many steps apart."""
+
 Justified = Literal["left", "right"]
 Severity = Literal["well", "note", "warning", "error"]
 
