@@ -196,7 +196,10 @@ def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> No
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        (["notebook", "--no-browser"], ["-m", "jupyterlab", "--notebook-dir={project}/notebooks", "--no-browser"]),
+        (
+            ["notebook", "--no-browser"],
+            "-m jupyterlab --notebook-dir={project} --LabApp.default_url=/lab/tree/notebooks --no-browser".split(),
+        ),
         (["notebooks", "02"], ["-P", "{project}/notebooks/build.py", "02"]),
         (["site", "folder"], ["-P", "{project}/docs/site.py", "folder"]),
     ],
