@@ -198,13 +198,8 @@ def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> No
     [
         (
             ["notebook", "--no-browser"],
-            [
-                "-m",
-                "jupyterlab",
-                "--notebook-dir={project}",
-                "--LabApp.default_url=/lab/tree/notebooks",
-                "--no-browser",
-            ],
+            ["-m", "jupyterlab", "--notebook-dir={project}", "--LabApp.default_url=/lab/tree/notebooks"]
+            + ["--no-browser"],
         ),
         (["notebooks", "02"], ["-P", "{project}/notebooks/build.py", "02"]),
         (["site", "folder"], ["-P", "{project}/docs/site.py", "folder"]),
