@@ -197,9 +197,8 @@ def test_without_what_the_tests_need_they_do_not_start(installed: Sandbox) -> No
     ("arguments", "called"),
     [
         (
-            ["notebook", "--no-browser"],
-            ["-m", "jupyterlab", "--notebook-dir={project}", "--LabApp.default_url=/lab/tree/notebooks"]
-            + ["--no-browser"],
+            ["notebook", "--ip=x"],
+            ["-m", "jupyterlab", "--notebook-dir={project}", "--LabApp.default_url=/lab/tree/notebooks", "--ip=x"],
         ),
         (["notebooks", "02"], ["-P", "{project}/notebooks/build.py", "02"]),
         (["site", "folder"], ["-P", "{project}/docs/site.py", "folder"]),
