@@ -29,11 +29,13 @@ same with batch norm; nothing chosen, which is PyTorch's uniform ±1/√fan-in."
 
 FIGURES = (
     "activation_histograms_first",
-    "activation_histograms",
+    "activation_histograms_last",
     "saturation",
     "saturation_maps",
     "gradient_flow",
-    "activation_gradient_histograms",
+    "activation_gradient_histograms_first",
+    "activation_gradient_histograms_last",
+    "gradient_histograms_first",
     "update_ratios",
 )
 
