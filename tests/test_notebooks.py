@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import nbformat
 import pytest
 
+from scripts import load
+
 FOLDER = Path(__file__).parent.parent / "notebooks"
 
 
-def _build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebooks_build", FOLDER / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-build = _build()
+build = load(FOLDER / "build.py")
 TEXTS = build.texts()
 BY_NAME = pytest.mark.parametrize("text", TEXTS, ids=[text.stem for text in TEXTS])
 

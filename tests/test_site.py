@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import charloom
 import telltales
+from scripts import load
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
 
-def _site() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_builder", DOCS / "site.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 # Sphinx and its extensions warn of one another's future.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-site = _site()
+site = load(DOCS / "site.py")
 
 
 @pytest.fixture(scope="module")
