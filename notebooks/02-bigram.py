@@ -215,8 +215,8 @@ print(f"real     mean length {real.mean():5.2f}, std {real.std():5.2f}   {', '.j
 # %% [markdown]
 # **What you should see.** The uniform table stops after 26.71 letters on average, the unigram after 6.27 and the
 # bigram after 6.36, where real names have 6.16: as the marker's share is right, so is the mean, up to the luck of
-# the draws. The spread is not: the bigram's lengths have a std of 5.54 and real ones of 1.44. A model that looks
-# back at one character cannot know how long the name is by now.
+# the draws. The spread is not: the bigram's lengths have a standard deviation (std) of 5.54 and real ones of 1.44.
+# A model that looks back at one character cannot know how long the name is by now.
 #
 # **Learned.** Sampling is the model used forwards. Bigram names begin and end like names, and have no middle.
 #
@@ -253,7 +253,7 @@ print("done: the draws follow the table")
 # of a list is the product over all names. It is a tiny number, so its logarithm is taken: a product becomes a sum.
 # The logarithm of a probability is negative, so the sign is turned: smaller is better. And it is divided by the
 # number of characters, so that long lists and short ones can be compared. That is the *average negative
-# log-likelihood*, the *loss*, in *nats per character*:
+# log-likelihood*, the *loss*, in *nats per character* (nats, because the logarithm is the natural one):
 #
 # `loss = −mean(ln P[x, y])`
 #
@@ -396,8 +396,8 @@ print("done: add-one is good enough here")
 # %% [markdown]
 # ## The same model as a network
 #
-# **Goal.** Arrive at the same table without counting: by starting with random numbers and following the gradient of
-# the loss.
+# **Goal.** Arrive at the same table without counting: by starting with random numbers and following the *gradient*
+# of the loss: for each number, how much the loss rises when it is raised a little. One goes the other way.
 #
 # A symbol becomes a *one-hot* vector: 27 numbers, all 0 but a 1 at its place. Times a matrix W of (27, 27) it picks
 # out one row: a multiplication by a one-hot vector *is* a look-up. The row's numbers are called *logits*. The
@@ -405,8 +405,8 @@ print("done: add-one is good enough here")
 #
 # The gradient of this loss by the logits is as simple as it gets: `(p − onehot(y)) / N`. Each logit goes down by
 # how much probability it has and up by what really came. It is zero when, row by row, the probabilities are the
-# relative frequencies. In each row the loss is convex, so there is no other minimum: that is why training must
-# arrive at the counted table.
+# relative frequencies. In each row the loss is convex: one valley, wherever one starts, and no other minimum: that
+# is why training must arrive at the counted table.
 #
 # **Predict first.** Which rows will be right first, and which last?
 

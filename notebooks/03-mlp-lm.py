@@ -230,8 +230,9 @@ print("done: each row is one example")
 # **Goal.** Write the whole model in six lines, its loss without a library, and know why the library's is better.
 #
 # (B, T) numbers → look-up → (B, T, E) → side by side (B, 30) → times W1 (30, 200), plus b1, tanh → (B, 200) → times
-# W2 (200, 27), plus b2 → *logits* (B, 27). The softmax makes probabilities of them, and the loss is −ln of the
-# right one's. With z the logits of one row: `loss = −ln(exp z_y / Σ exp z) = ln Σ exp z − z_y`.
+# W2 (200, 27), plus b2 → *logits* (B, 27). Random numbers with mean 0 and std 1 are called N(0, 1); the parameters
+# begin as such, scaled. The softmax makes probabilities of them, and the loss is −ln of the right one's. With z the
+# logits of one row: `loss = −ln(exp z_y / Σ exp z) = ln Σ exp z − z_y`.
 #
 # `exp` of 89 is the largest that float32 holds. The same number can be subtracted from all logits without changing
 # the softmax, so the largest is: then all exponents are ≤ 0.
@@ -326,12 +327,13 @@ print("done: the loss, safely")
 #
 # **Goal.** Take a step down the gradient, and see how good a gradient from 32 examples is.
 #
-# The true gradient is a mean over all 169,747 rows. A mean over 32 random rows points nearly the same way, and
-# costs five thousand times less: so one takes many rough steps instead of a few exact ones. That is *stochastic
-# gradient descent* (SGD).
+# The true gradient is a mean over all 169,747 rows. A mean over 32 random rows, a *batch*, points in much the same
+# direction, and costs five thousand times less: so one takes many rough steps instead of a few exact ones. That is
+# *stochastic gradient descent* (SGD).
 #
-# **Predict first.** The noise of a mean falls with the root of the number of examples. What cosine with the true
-# gradient has a batch of 32? One of 2,048?
+# **Predict first.** The noise of a mean falls with the root of the number of examples. The cosine of two gradients
+# is 1 where they point the same way and 0 where they have nothing in common. What cosine with the true gradient has
+# a batch of 32? One of 2,048?
 
 
 # %%

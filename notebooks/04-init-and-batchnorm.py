@@ -53,9 +53,9 @@ def batch(step, size=32):
 # **Goal.** Know what the first loss must be, see what careless weights make of it, and mend the last layer.
 #
 # Before anything is learnt, a net should hold every character to be equally probable: its loss should be ln 27.
-# That needs logits that are nearly equal. With weights from N(0, 1), a logit is a sum of 200 hidden values times
-# random weights: its std is about √200 times that of the hidden values. After the softmax such a net is *certain*,
-# of something arbitrary.
+# That needs logits that are nearly equal. With weights from N(0, 1), which means random numbers of mean 0 and std
+# 1, a logit is a sum of 200 hidden values times random weights: its std is about √200 times that of the hidden
+# values. After the softmax such a net is *certain*, of something arbitrary.
 #
 # **Predict first.** Hidden values after a tanh that saturates are near ±1. What std have the logits? How large is
 # the loss if the winner's logit is tens above the right one's?
@@ -252,9 +252,9 @@ print("done: saturated, and dead, are two things")
 #
 # **Goal.** Derive how wide weights must be, and measure it in a net of six layers, forwards and backwards.
 #
-# One output of a linear layer is a sum of n = fan-in products, `y = Σ wᵢ xᵢ`. If weights and inputs are independent
-# and the weights have mean 0, the variance of each product is `σ² · E[x²]`, and variances of independent things add
-# up:
+# One output of a linear layer is a sum of n products, where n, the number of its inputs, is called *fan-in*: `y = Σ
+# wᵢ xᵢ`. If weights and inputs are independent and the weights have mean 0, the variance of each product is `σ² ·
+# E[x²]` (E is the mean over all that may come), and variances of independent things add up:
 #
 # `Var(y) = n · σ² · E[x²]`, so `std(y) = σ · √n · rms(x)`
 #
@@ -388,15 +388,17 @@ print("done: gains are no magic numbers")
 # %% [markdown]
 # ## Batch norm by hand
 #
-# **Goal.** Write batch norm forwards and backwards, and prove it right.
+# **Goal.** Write batch norm forwards and backwards, and prove it right: against PyTorch, and by `gradcheck`, which
+# changes every input a little and compares the change of the output with what the gradient says.
 #
 # If every layer should have inputs of mean 0 and std 1, why not make them so? For each unit, over the B examples of
 # the batch:
 #
 # `μ = mean(x)`, `σ² = mean((x − μ)²)`, `x̂ = (x − μ) / √(σ² + ε)`, `y = γ·x̂ + β`
 #
-# γ and β are learnt, so that the net can undo it where that is better. Backwards, x acts on y in three ways: by
-# itself, through μ, and through σ². Adding up the three and tidying:
+# ε is a small number that keeps the root from 0; γ and β are learnt, so that the net can undo it where that is
+# better. Backwards, x acts on y in three ways: by itself, through μ, and through σ². Adding up the three and
+# tidying:
 #
 # `dx = γ/√(σ² + ε) · (g − mean(g) − x̂ · mean(g·x̂))`, where g is the gradient by y; `dγ = Σ g·x̂`; `dβ = Σ g`
 #
@@ -564,7 +566,7 @@ print("done: three oddities, seen")
 # A *hook* is a function that PyTorch calls when a module has run. With one on each layer we read its values, and
 # with one on the value itself the gradient that comes back. The rest is arithmetic. The *update ratio* is the std
 # of what really changed in a weight over the weight's own std: with plain gradient descent the change is rate ×
-# gradient, but with momentum or Adam it is not, so it is measured.
+# gradient, but with other optimizers (momentum, Adam) it is not, so it is measured.
 #
 # **Predict first.** A helper whose hook is never called reports nothing. What would you take an empty report for?
 
