@@ -763,10 +763,10 @@ axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What you should see.** The first net begins at 32.24 and is at 6.9416 on dev after 1000 steps, having never come
-# below 2.6; Kaiming reaches 2.6 after 55 steps and has 2.4018, batch norm after 134 and has 2.4035. The flat shares
-# above the densities say the same as the helper. The median update ratio is 1.4e-02 in the first net, far too
-# large, and 2.4e-03 and 1.5e-03 in the others.
+# **What you should see.** The first net begins at 32.24 and is still far above a guess on dev after 1000 steps,
+# having never come below 2.6; Kaiming reaches 2.6 after 55 steps and has 2.4018, batch norm after 134 and has
+# 2.4035. The flat shares above the densities say the same as the helper. The median update ratio is above a
+# hundredth in the first net, far too large, and 2.4e-03 and 1.5e-03 in the others.
 #
 # **With `FULL=1`.** After 20000 steps dev is 2.6360 for N(0, 1), which first came below 2.6 after 19685 steps;
 # 2.2089 for Kaiming and 2.2189 with batch norm.
@@ -920,7 +920,7 @@ print(f"before a final batch norm, first layer's gradient: {sizes[0]:.2e} by the
 # %% [markdown]
 # **What you should see.** The cosine by the last layer's weights is 0.00, and elsewhere it lies between −0.22 and
 # 0.05: the two gradients have nothing to do with one another. Before a final batch norm the real gradient of the
-# first layer is 1.12 and the shortcut says 5.7e-06: it reports a vanished gradient in a healthy net.
+# first layer is 1.12 and the shortcut says some millionths: it reports a vanished gradient in a healthy net.
 #
 # **Learned.** A diagnosis by a made-up loss is a diagnosis of a made-up training. Probe with the real loss on a
 # real batch, as the helper and `telltales` do.
