@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -69,8 +70,12 @@ def stacks(tensors: Sequence[torch.Tensor]) -> Iterator[tuple[list[int], torch.T
 
 def as_vector(losses: Sequence[torch.Tensor | float]) -> torch.Tensor:
     """Losses as one float32 vector on their device."""
-    numbers = [loss for loss in losses if not isinstance(loss, torch.Tensor)]
-    if len(numbers) == len(losses):
-        return torch.tensor(numbers, dtype=torch.float32)
-    device = next(loss.device for loss in losses if isinstance(loss, torch.Tensor))
-    return torch.cat([torch.as_tensor(loss, dtype=torch.float32, device=device).reshape(-1) for loss in losses])
+    device = next((loss.device for loss in losses if isinstance(loss, torch.Tensor)), None)
+    parts = []
+    # A tensor made of many numbers at once costs as much as one made of a single number.
+    for are_tensors, group in groupby(losses, key=lambda loss: isinstance(loss, torch.Tensor)):
+        if are_tensors:
+            parts += [torch.as_tensor(loss, dtype=torch.float32, device=device).reshape(-1) for loss in group]
+        else:
+            parts.append(torch.tensor(list(group), dtype=torch.float32, device=device))
+    return torch.cat(parts) if parts else torch.zeros(0)
