@@ -23,7 +23,18 @@ from charloom.contexts import Contexts
 from charloom.errors import ConfigError, RunError, TrainingError
 from charloom.experiments import Study, Trials, batchnorm, context, embeddings, initial, insides, sampling
 from charloom.experiments.page import study_html, write_study
-from charloom.experiments.study import Card, Names, Plot, Section, Series, Table, mean_and_spread
+from charloom.experiments.study import (
+    Card,
+    Names,
+    Plot,
+    Section,
+    Series,
+    Table,
+    banded,
+    lowest,
+    mean_and_spread,
+    plain,
+)
 from charloom.experiments.trials import Trial, fit_silently
 from charloom.fitting import fit, fit_run, start_training
 from charloom.loss import cross_entropy
@@ -206,6 +217,40 @@ def test_several_values_give_every_combination(tmp_path: Path) -> None:
     ]
     assert initial.Conditions(seeds=(0,)).reach is None
     assert study_html(study).count("<details") == 3 * 4
+
+
+def test_nets_that_diverge_are_shown_as_such(tmp_path: Path) -> None:
+    """At once, later, and for one seed of two: what is there is drawn."""
+    conditions = replace(INIT, learning_rates=(1e30, 3.0), activations=("relu",), layers=(4,), steps=40)
+    study = initial.study_initialization(small.dataset(), Trials(tmp_path, small.dataset()), conditions)
+    seeds = [seed for one in study.results["outcomes"] for seed in one["seeds"]]
+    assert {seed["failure"] is None for seed in seeds} == {True, False}
+    page = study_html(study)
+    assert "diverged" in page
+    assert "Ended: step" in page
+    json.dumps(plain(study.results), allow_nan=False)
+    first = study.sections[0].parts[0]
+    assert all(card.severity != "well" for card in first)
+
+
+def test_a_first_loss_that_is_not_finite_is_said(tmp_path: Path) -> None:
+    conditions = replace(INIT, activations=("relu",), layers=(80,), seeds=(0,), steps=10)
+    study = initial.study_initialization(small.dataset(), Trials(tmp_path, small.dataset()), conditions)
+    card = study.sections[0].parts[0][0]
+    assert (card.heading, card.severity) == ("N(0, 1): the first loss is not finite", "error")
+    assert "N(0, 1): the first loss is not finite" in study_html(study)
+
+
+def test_curves_of_different_lengths_have_a_mean_where_they_are() -> None:
+    series = banded("a", [[(1, 1.0), (2, 2.0)], [(1, 3.0)]], dashed=True)
+    assert (series.x, series.y, series.low, series.high) == ([1, 2], [2.0, 2.0], [1.0, 2.0], [3.0, 2.0])
+    assert series.dashed
+    assert lowest([series, banded("b", [])]) == 2.0
+    assert lowest([banded("b", [])]) is None
+
+
+def test_what_is_not_finite_is_none_in_json() -> None:
+    assert plain({"a": [1.0, math.inf, (math.nan, "x")]}) == {"a": [1.0, None, [None, "x"]]}
 
 
 def test_batch_norm_is_compared_with_and_without(tmp_path: Path) -> None:

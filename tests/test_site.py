@@ -10,6 +10,7 @@ import pytest
 
 import charloom
 import telltales
+import telltales.report
 from scripts import load
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +26,7 @@ site = load(DOCS / "site.py")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "pages"
     assert site.build(folder) == []
+    assert list(folder.parent.iterdir()) == [folder]
     return folder
 
 
@@ -41,10 +43,35 @@ def test_every_document_has_a_page(made: Path) -> None:
 
 
 def test_every_name_that_is_offered_is_in_the_reference(made: Path) -> None:
-    for package in (charloom, telltales):
+    for package in (charloom, telltales, telltales.report):
         page = read(made / "reference" / f"{package.__name__}.html")
         for name in package.__all__:
             assert f'id="{package.__name__}.{name}"' in page, name
+    page = read(made / "reference/telltales.bridges.html")
+    bridges = {
+        "huggingface": "TelltalesCallback",
+        "lightning": "TelltalesCallback",
+        "trackers": "track",
+        "services": "WandB",
+    }
+    for module, name in bridges.items():
+        assert f'id="telltales.bridges.{module}.{name}"' in page, module
+
+
+def test_signatures_are_readable(made: Path) -> None:
+    for page in (made / "reference").glob("*.html"):
+        for signature in re.findall(r'<dt class="sig.*?</dt>', read(page), flags=re.DOTALL):
+            text = re.sub(r"<[^>]+>", "", signature)
+            assert "~" not in text, text
+            assert "factory" not in text, text
+
+
+def test_linked_programs_have_pages(made: Path) -> None:
+    rule = read(made / "docs/rules/poor-init.html")
+    assert 'href="../../sources/docs/examples.html"' in rule
+    page = read(made / "sources/docs/examples.html")
+    for file in (DOCS / "examples").glob("*.py"):
+        assert f">{file.name}</span>" in page, file
 
 
 def test_formulas_are_drawn_by_the_browser(made: Path) -> None:
@@ -67,6 +94,15 @@ def test_the_search_has_the_rules(made: Path) -> None:
     assert "poor-init" in read(made / "searchindex.js")
 
 
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    (told,) = site.build(tmp_path)
+    assert "something else" in told
+    (told,) = site.build(tmp_path / "thesis.txt")
+    assert "something else" in told
+    assert read(tmp_path / "thesis.txt") == "years of work"
+
+
 @pytest.mark.parametrize(
     ("added", "told"),
     [
@@ -85,6 +121,13 @@ def test_what_leads_nowhere_is_found(made: Path, tmp_path: Path, added: str, tol
     page = pages / "README.html"
     page.write_text(read(page).replace("</body>", f"{added}</body>"), encoding="utf-8")
     assert [one for one in site.broken(pages) if told in one]
+
+
+@pytest.mark.parametrize("rule", ["@import '//example.org/x.css';", "i { src: url(https://example.org/x.woff) }"])
+def test_a_style_sheet_from_elsewhere_is_found(tmp_path: Path, rule: str) -> None:
+    (tmp_path / "x.css").write_text(f"b {{ background: url(near.png) }}\n{rule}\n", encoding="utf-8")
+    (told,) = site.broken(tmp_path)
+    assert "would be loaded from elsewhere" in told
 
 
 def test_a_warning_of_sphinx_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ html_copy_source = False
 html_show_sourcelink = False
 templates_path: list[str] = []
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "signature"
 default_role = "literal"
@@ -44,6 +46,7 @@ def setup(app: Sphinx) -> None:
     """Formulas as MathML, which browsers draw by themselves; docstrings, which are plain text, as they look."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("autodoc-process-docstring", _as_rst)
+    app.connect("autodoc-process-signature", _parsable)
 
 
 def _inline(writer: Any, node: nodes.math) -> None:
@@ -54,6 +57,13 @@ def _inline(writer: Any, node: nodes.math) -> None:
 def _block(writer: Any, node: nodes.math_block) -> None:
     writer.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
+
+
+def _parsable(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """A default that a factory makes as dots: Sphinx shows what it can't read as it is, with its own marks."""
+    return signature and signature.replace("<factory>", "..."), returned
 
 
 def _as_rst(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

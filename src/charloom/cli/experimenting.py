@@ -240,6 +240,7 @@ def _run(
     from charloom.dataset import Dataset
     from charloom.experiments import Trials
     from charloom.experiments.page import write_study
+    from charloom.experiments.study import plain
 
     folder = folder or Path("experiments") / name
     html = html or folder / "report.html"
@@ -248,10 +249,11 @@ def _run(
     dataset = dataset or Dataset.load(data or DataConfig())
     made = study(dataset, Trials(folder, dataset, _fit))
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "result.json", made.results)
+    results = plain(made.results)
+    write_json(folder / "result.json", results)
     write_study(html, made)
     if json:
-        print_json(made.results)
+        print_json(results)
     else:
         out.print(made.said, style="dim")
         for one in made.tables():

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +17,7 @@ from charloom.contexts import Contexts, RowOrder
 from charloom.dataset import Dataset
 from charloom.errors import ConfigError
 from charloom.evaluation import mean_loss
-from charloom.experiments.study import LEAST_APART, Plot, Section, Series, Study, Table, mean_and_spread
+from charloom.experiments.study import LEAST_APART, Plot, Section, Study, Table, banded, lowest, mean_and_spread
 from charloom.experiments.trials import Trial, Trials, Tried
 from charloom.fitting import fit, start_training
 from charloom.loss import cross_entropy
@@ -102,7 +101,7 @@ def study_batch_norm(dataset: Dataset, trials: Trials, conditions: Conditions | 
     for (norm, rate, size), group in itertools.groupby(zip(plan, every, strict=True), key=lambda pair: pair[0][:3]):
         cells.append(Cell(norm, rate, size, tuple(one for _, one in group)))
     gaps = [
-        _gap(dataset, one.tried[0], one.batch_size)
+        _gap(dataset, next(tried for tried in one.tried if tried.failure is None), one.batch_size)
         for one in sorted(cells, key=lambda one: one.batch_size)
         if one.norm == "with" and one.learning_rate == conditions.learning_rate and one.devs
     ]
@@ -187,7 +186,7 @@ def _study(dataset: Dataset, conditions: Conditions, reach: float, cells: Sequen
         f" {conditions.steps:,} steps; seeds {', '.join(map(str, conditions.seeds))}. Losses are in nats per character;"
         f" ln {len(dataset.vocabulary)} = {math.log(len(dataset.vocabulary)):.4f}."
     )
-    rate_curves = [one for one in by_rate if one.devs]
+    rate_curves = [one for one in by_rate if any(tried.history for tried in one.tried)]
     sections = [
         Section(
             "Learning rates",
@@ -204,7 +203,7 @@ def _study(dataset: Dataset, conditions: Conditions, reach: float, cells: Sequen
                 _table(f"Lowest dev loss, and steps to {reach:.3f}", "batch size", by_size, reach),
                 _curves(
                     f"Dev loss at learning rate {conditions.learning_rate:g}",
-                    [one for one in by_size if one.devs],
+                    [one for one in by_size if any(tried.history for tried in one.tried)],
                     reach,
                     "size",
                 ),
@@ -263,14 +262,11 @@ def _curves(title: str, cells: Sequence[Cell], reach: float, by: str) -> Plot:
     series = []
     for one in cells:
         setting = one.learning_rate if by == "rate" else one.batch_size
-        whole = [tried.history for tried in one.tried if tried.failure is None]
-        steps = [measured.step for measured in whole[0]]
-        curves = np.array([[measured.dev_loss for measured in history] for history in whole])
-        label = f"{setting:g}, {one.norm}"
-        series.append(
-            Series(label, steps, curves.mean(0), dashed=one.norm == "without", colour=settings.index(setting))
-        )
-    highest = 1.5 * min(min(one.y) for one in series) if series else None
+        curves = [tried.dev_curve for tried in one.tried]
+        dashed, colour = one.norm == "without", settings.index(setting)
+        series.append(banded(f"{setting:g}, {one.norm}", curves, dashed=dashed, colour=colour))
+    best = lowest(series)
+    highest = None if best is None else 1.5 * best
     said = "Mean over the seeds. Solid: with batch norm; dashed: without. The thin dashed line is a table of pairs."
     return Plot(title, said, "step", "nats per character", series, [reach], highest=highest)
 
@@ -286,7 +282,7 @@ def _cell_json(cell: Cell, reach: float) -> dict[str, Any]:
                 "dev": one.dev,
                 "steps_to_reach": one.reached(reach),
                 "failure": one.failure,
-                "dev_curve": [(measured.step, measured.dev_loss) for measured in one.history],
+                "dev_curve": one.dev_curve,
             }
             for one in cell.tried
         ],

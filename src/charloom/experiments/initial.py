@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.experiments.insides import Insides, insides
-from charloom.experiments.study import LEAST_APART, Card, Inside, Plot, Section, Series, Study, Table, mean_and_spread
+from charloom.experiments.study import (
+    LEAST_APART,
+    Card,
+    Inside,
+    Plot,
+    Section,
+    Study,
+    Table,
+    banded,
+    lowest,
+    mean_and_spread,
+)
 from charloom.experiments.trials import Trial, Trials, Tried
 from charloom.fitting import fit
 from charloom.watching import record_path
@@ -38,6 +47,10 @@ FIGURES = (
     "gradient_histograms_first",
     "update_ratios",
 )
+
+
+HIGHEST = 30
+"""Losses that are more than so many guesses are drawn at the upper edge."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,14 @@ class Outcome:
     condition: str
     variant: str
     tried: tuple[Tried, ...]
-    inside: tuple[Insides, ...]
+    inside: tuple[Insides | None, ...]
     """One for each seed."""
 
     @property
     def worst(self) -> dict[str, Any] | None:
         """The first finding of the first seed that is more than a note."""
-        there = (one for one in self.inside[0].findings if one["severity"] != "note" and one["resolved"] is None)
+        found = self.inside[0].findings if self.inside[0] is not None else ()
+        there = (one for one in found if one["severity"] != "note" and one["resolved"] is None)
         return next(there, None)
 
     @property
@@ -171,36 +185,41 @@ def _sections(condition: str, outcomes: Sequence[Outcome], uniform: float, reach
 
 
 def _card(outcome: Outcome, uniform: float) -> Card:
-    first = outcome.inside[0].first_loss
-    begins = f"Begins at {first:.2f}, where a guess has {uniform:.2f}."
+    first, failure = outcome.inside[0], outcome.tried[0].failure
+    ends = [f"Ended: {failure}."] if failure else []
+    if first is None:
+        return Card(f"{outcome.variant}: the first loss is not finite", "error", ends)
+    begins = f"Begins at {first.first_loss:.4g}, where a guess has {uniform:.2f}."
     worst = outcome.worst
     if worst is None:
-        return Card(f"{outcome.variant}: nothing wrong", "well", [begins])
+        return Card(f"{outcome.variant}: nothing wrong", "error" if failure else "well", [begins, *ends])
     follows = ", ".join(one["rule"] for one in worst["symptoms"])
-    lines = [begins, worst["evidence"], f"Try: {worst['remedy']}"]
+    lines = [
+        begins,
+        worst["evidence"],
+        f"Try: {worst['remedy']}",
+        *([f"From it: {follows}."] if follows else []),
+        *ends,
+    ]
     place = f" at {worst['where']}" if worst["where"] else ""
-    return Card(
-        f"{outcome.variant}: {worst['rule']}{place}",
-        worst["severity"],
-        [*lines, f"From it: {follows}."] if follows else lines,
-    )
+    return Card(f"{outcome.variant}: {worst['rule']}{place}", worst["severity"], lines)
 
 
 def _table(outcomes: Sequence[Outcome], uniform: float, reach: float) -> Table:
     rows = []
     for one in outcomes:
-        first = [inside.first_loss for inside in one.inside]
+        first = [inside.first_loss for inside in one.inside if inside is not None]
         reached = [steps for tried in one.tried if (steps := tried.reached(reach)) is not None]
-        never = len(one.tried) - len(reached)
-        layers = one.inside[0].layers
+        never, failed = len(one.tried) - len(reached), len(one.tried) - len(one.devs)
+        layers = one.inside[0].layers if one.inside[0] is not None else ()
         rows.append(
             [
                 one.variant,
                 mean_and_spread(first, 2),
                 " ".join(f"{layer.flat[0]:.0%}" for layer in layers),
                 " ".join(f"{layer.flat_units[0]:.0%}" for layer in layers),
-                f"{layers[0].gradient_std[0] / layers[-1].gradient_std[0]:.2g}",
-                mean_and_spread(one.devs),
+                _ratio(layers[0].gradient_std[0], layers[-1].gradient_std[0]) if layers else "–",
+                mean_and_spread(one.devs) + (f" ({failed} diverged)" if failed else ""),
                 (mean_and_spread(reached, 0) if reached else "") + (f" ({never} never)" if never else ""),
             ]
         )
@@ -221,12 +240,14 @@ def _table(outcomes: Sequence[Outcome], uniform: float, reach: float) -> Table:
     )
 
 
+def _ratio(first: float, last: float) -> str:
+    return f"{first / last:.2g}" if last else "–"
+
+
 def _first_steps(outcomes: Sequence[Outcome], uniform: float) -> Plot:
-    series = []
-    for one in outcomes:
-        curves = np.array([[loss for _, loss in inside.loss_curve] for inside in one.inside])
-        steps = [step for step, _ in one.inside[0].loss_curve]
-        series.append(Series(one.variant, steps, curves.mean(0), curves.min(0), curves.max(0)))
+    series = [
+        banded(one.variant, [inside.loss_curve for inside in one.inside if inside is not None]) for one in outcomes
+    ]
     return Plot(
         "Training loss, from the first step on",
         "Mean over the seeds, and a band from the lowest to the highest. The dashed line is a guess.",
@@ -236,17 +257,13 @@ def _first_steps(outcomes: Sequence[Outcome], uniform: float) -> Plot:
         [uniform],
         log_x=True,
         log_y=True,
+        highest=HIGHEST * uniform,
     )
 
 
 def _dev_losses(outcomes: Sequence[Outcome], reach: float) -> Plot:
-    series = []
-    for one in outcomes:
-        steps = [measured.step for measured in one.tried[0].history]
-        whole = [tried.history for tried in one.tried if len(tried.history) == len(steps)]
-        curves = np.array([[measured.dev_loss for measured in history] for history in whole])
-        series.append(Series(one.variant, steps, curves.mean(0), curves.min(0), curves.max(0)))
-    highest = 1.3 * min(min(one.y) for one in series)
+    series = [banded(one.variant, [tried.dev_curve for tried in one.tried]) for one in outcomes]
+    best = lowest(series)
     return Plot(
         "Dev loss",
         f"The same, on what the net has not seen. The dashed line is the loss whose step is compared, {reach:.3f}.",
@@ -254,7 +271,7 @@ def _dev_losses(outcomes: Sequence[Outcome], reach: float) -> Plot:
         "nats per character",
         series,
         [reach],
-        highest=max(highest, reach),
+        highest=None if best is None else max(1.3 * best, reach),
     )
 
 
@@ -270,8 +287,8 @@ def _outcome_json(outcome: Outcome, reach: float) -> dict[str, Any]:
                 "dev": tried.dev,
                 "steps_to_reach": tried.reached(reach),
                 "failure": tried.failure,
-                "dev_curve": [(measured.step, measured.dev_loss) for measured in tried.history],
-                **inside.to_json(),
+                "dev_curve": tried.dev_curve,
+                **(inside.to_json() if inside is not None else {}),
             }
             for tried, inside in zip(outcome.tried, outcome.inside, strict=True)
         ],

@@ -50,10 +50,12 @@ class Insides:
         }
 
 
-def insides(run: Run) -> Insides:
-    """Of a watched run. Raises `RunError` if it was not watched."""
+def insides(run: Run) -> Insides | None:
+    """Of a watched run; None where its first loss was not finite already. Raises `RunError` if it was not watched."""
     findings = diagnose(run).findings
     record = telltales.read_record(record_path(run))
+    if not len(record):
+        return None
     return Insides(
         first_loss=float(record.scalar("loss")[0]),
         layers=tuple(_layer(record, name) for name, facts in record.modules.items() if facts.get("activation")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,36 @@ class Study:
     def tables(self) -> list[Table]:
         """Those of all sections, in order."""
         return [part for section in self.sections for part in section.parts if isinstance(part, Table)]
+
+
+def banded(label: str, curves: Sequence[Sequence[tuple[float, float]]], **drawn: Any) -> Series:
+    """The mean of several curves, from the lowest to the highest of them; at each place of those that have come so far.
+
+    ``curves``: of (x, y). ``drawn``: other fields of `Series`.
+    """
+    at: dict[float, list[float]] = {}
+    for curve in curves:
+        for x, y in curve:
+            at.setdefault(x, []).append(y)
+    places = sorted(at)
+    means = [sum(at[x]) / len(at[x]) for x in places]
+    return Series(label, places, means, [min(at[x]) for x in places], [max(at[x]) for x in places], **drawn)
+
+
+def lowest(series: Sequence[Series]) -> float | None:
+    """Of all lines; None where there is nothing to draw."""
+    return min((y for one in series for y in one.y), default=None)
+
+
+def plain(value: Any) -> Any:
+    """As JSON knows it: what is not finite is None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:

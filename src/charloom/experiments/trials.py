@@ -50,6 +50,11 @@ class Tried:
         """The lowest dev loss in nats per character; None where the training failed."""
         return None if self.failure else float(self.result["dev"]["loss"]["nats"])
 
+    @property
+    def dev_curve(self) -> list[tuple[float, float]]:
+        """Step and dev loss of every evaluation."""
+        return [(one.step, one.dev_loss) for one in self.history]
+
     def reached(self, loss: float) -> int | None:
         """After how many steps the dev loss was first no higher than ``loss``, as far as it was measured."""
         return next((one.step for one in self.history if one.dev_loss <= loss), None)
@@ -95,7 +100,7 @@ class Trials:
             try:
                 self._fit(run, self.dataset, begun, trial.watch, place)
             except TrainingError as error:
-                failure = str(error)
+                failure = f"{error.where}: {error.fact}" if error.where else error.fact
         return Tried(trial, run, _history(run), failure)
 
     def _name(self, trial: Trial) -> str:
