@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 02. A language model is a table
 #
-# At the end of this notebook you can build the smallest language model there is, by counting and by training, say how
-# good it is in one number, and draw new names from it. You need Python; you need not have trained anything before.
-# Later notebooks, on networks (03) and on what goes wrong in them (04), use the same data and are measured against
-# the bars set here.
+# At the end of this notebook you can build the smallest language model there is, by counting and by training, say
+# how good it is in one number, and draw new names from it. You need Python; you need not have trained anything
+# before. Later notebooks, on networks (03) and on what goes wrong in them (04), use the same data and are measured
+# against the bars set here.
 #
 # Run the cells from top to bottom, a quarter of a minute in all. Before each part there is a question: write your
 # guess down before you run on. That is where the learning is.
@@ -46,13 +46,13 @@ print(f"protocol {data.config.protocol}, split seed {data.config.split_seed}; fo
 # **Goal.** Turn a list of names into a table of how often each letter follows each other one.
 #
 # A *character-level language model* says, for a text so far, how probable each next character is. The simplest one
-# that looks at anything looks at one character back. A pair of neighbouring characters is a *bigram*. Names begin and
-# end, and a model has to know that: a marker, shown as `.`, stands before and after each name. So `emma` has the five
-# pairs `.e em mm ma a.`, and there are V = 27 symbols: the marker, which has the number 0, and 26 letters.
+# that looks at anything looks at one character back. A pair of neighbouring characters is a *bigram*. Names begin
+# and end, and a model has to know that: a marker, shown as `.`, stands before and after each name. So `emma` has
+# the five pairs `.e em mm ma a.`, and there are V = 27 symbols: the marker, which has the number 0, and 26 letters.
 #
-# The names come in three parts, *train*, *dev* and *test*: 80%, 10% and 10%. All counting is done on train; what the
-# two others are for is told when they are needed. (The protocol is called *unique*: each name stands in one part,
-# once.)
+# The names come in three parts, *train*, *dev* and *test*: 80%, 10% and 10%. All counting is done on train; what
+# the two others are for is told when they are needed. (The protocol is called *unique*: each name stands in one
+# part, once.)
 #
 # **Predict first.** With which letter do names begin most often? With which do they end? How many of the 27 × 27 =
 # 729 pairs never occur?
@@ -110,14 +110,14 @@ axes.set_title("How often each pair occurs (k: thousand; white: never)", loc="le
 plt.show()
 
 # %% [markdown]
-# **What you should see.** Of 169,747 pairs from 23,695 names, 112 of the 729 never occur. The commonest first letter
-# is `a` (13.9% of names), and so is the commonest last one (22.1%). In the picture the first row is how names begin
-# and the first column how they end; `q` is followed by `u`, by the end, by `a`, and by little else.
+# **What you should see.** Of 169,747 pairs from 23,695 names, 112 of the 729 never occur. The commonest first
+# letter is `a` (13.9% of names), and so is the commonest last one (22.1%). In the picture the first row is how
+# names begin and the first column how they end; `q` is followed by `u`, by the end, by `a`, and by little else.
 #
 # **Learned.** The model *is* this table: 729 whole numbers. Everything else is what we do with it.
 #
-# **Done when.** Loop and single line agree, the counts add up to the number of pairs, and charloom, the library that
-# the later parts use, makes the same pairs.
+# **Done when.** Loop and single line agree, the counts add up to the number of pairs, and charloom, the library
+# that the later parts use, makes the same pairs.
 #
 # **Exercise.** Which pairs of two equal letters are the most common?
 #
@@ -142,14 +142,14 @@ print("done: the table holds every pair once")
 # %% [markdown]
 # ## From counts to probabilities
 #
-# **Goal.** Turn each row of the table into a probability distribution, and see the one bug that everybody makes here
-# once.
+# **Goal.** Turn each row of the table into a probability distribution, and see the one bug that everybody makes
+# here once.
 #
 # Row `a` of the counts says what has followed `a`. Divided by the row's sum it says with which *probability* each
 # symbol follows: P[a, b] = count of ab / count of a and anything. Each row then sums to 1.
 #
-# **Predict first.** `counts.sum(1)` has the shape (27,), and `counts.sum(1, keepdim=True)` has (27, 1). PyTorch will
-# divide a (27, 27) table by either without complaint. Are the results the same?
+# **Predict first.** `counts.sum(1)` has the shape (27,), and `counts.sum(1, keepdim=True)` has (27, 1). PyTorch
+# will divide a (27, 27) table by either without complaint. Are the results the same?
 
 # %%
 row_sums = counts.sum(1, keepdim=True)  # (V, 1): one sum a row, and it stays a column
@@ -163,20 +163,20 @@ q, u = number_of["q"], number_of["u"]
 print(f"P(u | q) = {P[q, u]:.4f}, and by the wrong table {wrong[q, u]:.4f}")
 
 # %% [markdown]
-# **What you should see.** The right table's rows sum to 1.0000. Of the wrong one's the smallest sum is 0.0677 and the
-# largest 6.9831; there it is the *columns* that sum to 1.0000. The sums were laid along the columns, and a symbol
-# stands before others as often as after others, so each column was divided by its own sum. That is the answer to
-# another question: which symbol stood *before*? P(u | q), the probability of `u` after `q`, is 0.7537; the wrong
-# table's 0.0654 is the probability that what stands before a `u` is a `q`.
+# **What you should see.** The right table's rows sum to 1.0000. Of the wrong one's the smallest sum is 0.0677 and
+# the largest 6.9831; there it is the *columns* that sum to 1.0000. The sums were laid along the columns, and a
+# symbol stands before others as often as after others, so each column was divided by its own sum. That is the
+# answer to another question: which symbol stood *before*? P(u | q), the probability of `u` after `q`, is 0.7537;
+# the wrong table's 0.0654 is the probability that what stands before a `u` is a `q`.
 #
 # **Learned.** PyTorch lines up shapes from the right, and repeats what is missing on the left: *broadcasting*.
-# `keepdim=True` keeps a sum where it belongs. No error is raised, and the wrong table even looks like probabilities;
-# only a check of what must hold (rows sum to 1) finds the bug.
+# `keepdim=True` keeps a sum where it belongs. No error is raised, and the wrong table even looks like
+# probabilities; only a check of what must hold (rows sum to 1) finds the bug.
 #
 # **Done when.** Every row of P is a distribution.
 #
-# **Exercise.** Repair the wrong division with `None` in an index instead of `keepdim`. Then show that the column sums
-# of the counts are its row sums.
+# **Exercise.** Repair the wrong division with `None` in an index instead of `keepdim`. Then show that the column
+# sums of the counts are its row sums.
 #
 # <details><summary>Solution</summary>
 #
@@ -198,8 +198,8 @@ print("done: 27 distributions")
 # **Goal.** Let the table write: start at the marker, draw what follows, go on from there until the marker comes
 # again.
 #
-# **Predict first.** How many of ten names from this model will look like names to you? How many if every symbol were
-# equally probable? And how long will they be: longer or shorter than real ones?
+# **Predict first.** How many of ten names from this model will look like names to you? How many if every symbol
+# were equally probable? And how long will they be: longer or shorter than real ones?
 
 
 # %%
@@ -233,9 +233,9 @@ print(f"real     mean length {real.mean():5.2f}, std {real.std():5.2f}   {', '.j
 
 # %% [markdown]
 # **What you should see.** The uniform table stops after 26.71 letters on average, the unigram after 6.27 and the
-# bigram after 6.36, where real names have 6.16: as the marker's share is right, so is the mean, up to the luck of the
-# draws. The spread is not: the bigram's lengths have a standard deviation (std) of 5.54 and real ones of 1.44. A
-# model that looks back at one character cannot know how long the name is by now.
+# bigram after 6.36, where real names have 6.16: as the marker's share is right, so is the mean, up to the luck of
+# the draws. The spread is not: the bigram's lengths have a standard deviation (std) of 5.54 and real ones of 1.44.
+# A model that looks back at one character cannot know how long the name is by now.
 #
 # **Learned.** Sampling is the model used forwards. Bigram names begin and end like names, and have no middle.
 #
@@ -268,23 +268,24 @@ print("done: the draws follow the table")
 #
 # **Goal.** Measure a model on any names, so that two models can be compared.
 #
-# The model gives a name the probability of all its steps together, for `emma` P[.e] · P[em] · P[mm] · P[ma] · P[a.].
-# The *likelihood* of a list is the product over all names: the better the model, the larger. Three changes make a
-# usable number of it:
+# The model gives a name the probability of all its steps together, for `emma` P[.e] · P[em] · P[mm] · P[ma] ·
+# P[a.]. The *likelihood* of a list is the product over all names: the better the model, the larger. Three changes
+# make a usable number of it:
 #
-# - *log*: the product is so tiny that the computer rounds it to 0. The logarithm makes a sum of the product, and what
-#   was larger stays larger.
+# - *log*: the product is so tiny that the computer rounds it to 0. The logarithm makes a sum of the product, and
+#   what was larger stays larger.
 # - *negative*: the logarithm of a probability is at most 0. Turned round it is a surprise: 0 for what was certain,
 #   large for what was thought improbable. Smaller is better, as one wants of a *loss*.
 # - *mean*: divided by the number of characters (the end of a name counts as one), so that long lists and short ones
 #   can be compared.
 #
-# That is the *average negative log-likelihood*, in *nats per character* (nats, as the logarithm is the natural one):
+# That is the *average negative log-likelihood*, in *nats per character* (nats, as the logarithm is the natural
+# one):
 #
 # `loss = −mean(ln P[x, y])`
 #
-# **Predict first.** A model that knows nothing gives each of 27 symbols 1/27. What is its loss? Could the best model
-# of all have the loss 0 on names?
+# **Predict first.** A model that knows nothing gives each of 27 symbols 1/27. What is its loss? Could the best
+# model of all have the loss 0 on names?
 
 
 # %%
@@ -318,18 +319,18 @@ by_name = np.mean([loss_of(P, [name]) for name in some])
 print(f"3,000 names: mean over characters {loss_of(P, some):.4f}, mean over names {by_name:.4f}")
 
 # %% [markdown]
-# **What you should see.** The product of 2,000 probabilities is 0.0 in the computer: a float64 reaches down to about
-# 10⁻³²⁴, and what is smaller *underflows* to 0, here after fewer than 300 pairs. The sum of the logarithms, -4,937.7,
-# is harmless. On train (protocol unique, split seed 42) the uniform table has ln 27 = 3.2958, the unigram 2.8198, the
-# bigram 2.4536, which is a choice among 11.6 where knowing nothing is one among 27.0. On 3,000 names the mean over
-# characters is 2.4490, and the mean of each name's own mean is 2.4539: only the first is the loss, as in the second a
-# character of a short name counts for more. And on dev 5 of 21,276 pairs have probability 0, so that the loss is
-# infinite.
+# **What you should see.** The product of 2,000 probabilities is 0.0 in the computer: a float64 reaches down to
+# about 10⁻³²⁴, and what is smaller *underflows* to 0, here after fewer than 300 pairs. The sum of the logarithms,
+# -4,937.7, is harmless. On train (protocol unique, split seed 42) the uniform table has ln 27 = 3.2958, the unigram
+# 2.8198, the bigram 2.4536, which is a choice among 11.6 where knowing nothing is one among 27.0. On 3,000 names
+# the mean over characters is 2.4490, and the mean of each name's own mean is 2.4539: only the first is the loss, as
+# in the second a character of a short name counts for more. And on dev 5 of 21,276 pairs have probability 0, so
+# that the loss is infinite.
 #
 # **Learned.** The loss is the mean surprise of a character. Its exponential, the *perplexity*, says among how many
 # equally likely symbols one might as well choose. No model reaches 0 on new names: parents are free to choose, so
-# some of the surprise is in the names themselves, and how much nobody knows. Models are compared with each other, and
-# with ln 27. One pair that the model holds to be impossible makes the loss infinite.
+# some of the surprise is in the names themselves, and how much nobody knows. Models are compared with each other,
+# and with ln 27. One pair that the model holds to be impossible makes the loss infinite.
 #
 # **Done when.** The loss is infinite on dev, ln 27 for the uniform table, and equals `torch.nn.functional.nll_loss`
 # on the same probabilities.
@@ -358,11 +359,11 @@ print("done: one number for a model")
 # **Goal.** Make the model ready for pairs that it has not seen, and choose how much on data that it was not counted
 # on.
 #
-# *Add-k smoothing* adds k to every count before dividing: nothing is impossible any more, and the larger k, the more
-# alike are all symbols. How large should it be? On train the best k is 0: the relative frequencies are what makes
-# train most probable. That is *overfitting*: the model gets better on what it has seen, at the cost of what it has
-# not. So k is chosen on other names, *dev*. As the choice fits dev a little, too, a third part, *test*, is kept for
-# the end, and read once when all is decided.
+# *Add-k smoothing* adds k to every count before dividing: nothing is impossible any more, and the larger k, the
+# more alike are all symbols. How large should it be? On train the best k is 0: the relative frequencies are what
+# makes train most probable. That is *overfitting*: the model gets better on what it has seen, at the cost of what
+# it has not. So k is chosen on other names, *dev*. As the choice fits dev a little, too, a third part, *test*, is
+# kept for the end, and read once when all is decided.
 #
 # **Predict first.** Draw, on paper, the loss on train and on dev against k. Which rises from the start? Does it
 # matter more when much was counted, or little?
@@ -417,13 +418,13 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# **What you should see.** With all names the best k on dev is 0.32, with a loss of 2.4631, hardly below the 2.4633 of
-# k = 1 (unique, split seed 42). Counted on 2,000 pairs only, dev has 2.7872 at k = 0.001, 2.5649 at its best k, again
-# 0.32, and 2.5948 at k = 1, while the loss on what was counted rises all the way, from 2.3516. Much too much, k =
-# 10,000, makes every row uniform: 3.2948, nearly ln 27.
+# **What you should see.** With all names the best k on dev is 0.32, with a loss of 2.4631, hardly below the 2.4633
+# of k = 1 (unique, split seed 42). Counted on 2,000 pairs only, dev has 2.7872 at k = 0.001, 2.5649 at its best k,
+# again 0.32, and 2.5948 at k = 1, while the loss on what was counted rises all the way, from 2.3516. Much too much,
+# k = 10,000, makes every row uniform: 3.2948, nearly ln 27.
 #
-# **Learned.** A number that is chosen and not learned (k) is a *hyperparameter*. It is chosen on dev, never on train,
-# and the final figure is read on test. With much data it hardly matters; with little it decides.
+# **Learned.** A number that is chosen and not learned (k) is a *hyperparameter*. It is chosen on dev, never on
+# train, and the final figure is read on test. With much data it hardly matters; with little it decides.
 #
 # **Done when.** Dev is finite, and you have seen that train would have chosen no smoothing at all.
 #
@@ -452,15 +453,15 @@ print("done: add-one is good enough here")
 #
 # A symbol becomes a *one-hot* vector: 27 numbers, all 0 but a 1 at its place. Times a matrix W of (27, 27), the
 # *weights*, it picks out one row: a multiplication by a one-hot vector *is* a look-up. The numbers of the row, any
-# numbers, are called *logits*. The *softmax* makes a distribution of them, `p = exp(logits) / sum(exp(logits))`, and
-# the loss is as before: `−ln p[y]` for what really followed, and the mean over the pairs.
+# numbers, are called *logits*. The *softmax* makes a distribution of them, `p = exp(logits) / sum(exp(logits))`,
+# and the loss is as before: `−ln p[y]` for what really followed, and the mean over the pairs.
 #
 # The *gradient* says for each number how fast the loss rises when that number is raised. The loss of one pair is
 #
 # `−ln p[y] = −logit[y] + ln(sum(exp(logits)))`.
 #
-# The first term falls at rate 1 as the logit of `y` rises, and knows no other logit. The second rises with logit j at
-# the rate `exp(logit[j]) / sum(exp(logits))`, which is `p[j]`. Together, and in a mean over N pairs:
+# The first term falls at rate 1 as the logit of `y` rises, and knows no other logit. The second rises with logit j
+# at the rate `exp(logit[j]) / sum(exp(logits))`, which is `p[j]`. Together, and in a mean over N pairs:
 #
 # `gradient = (p − onehot(y)) / N`.
 #
@@ -496,17 +497,17 @@ for way, by_hand in (("pair by pair", by_pairs), ("row by row", by_rows)):
 
 # %% [markdown]
 # **What you should see.** The first loss is 3.7656: logits drawn at random are worse than equal ones (ln 27 =
-# 3.2958), being sure of themselves and wrong. The gradient's largest entry is 0.0455. Both ways of working it out by
-# hand agree with PyTorch's but for the last digits of a float64.
+# 3.2958), being sure of themselves and wrong. The gradient's largest entry is 0.0455. Both ways of working it out
+# by hand agree with PyTorch's but for the last digits of a float64.
 #
 # **Learned.** A bigram network is a table of logits. Its gradient is the predicted probabilities minus those that
-# were counted, row by row, each row weighted by how often it is asked. So it is zero where softmax(W) is the counted
-# table, and its rows add up to 0, as both are distributions.
+# were counted, row by row, each row weighted by how often it is asked. So it is zero where softmax(W) is the
+# counted table, and its rows add up to 0, as both are distributions.
 #
 # **Done when.** Both gradients by hand are PyTorch's.
 #
-# **Exercise.** Add 5 to every logit of a row. What happens to the loss, and why does each row of the gradient add up
-# to 0?
+# **Exercise.** Add 5 to every logit of a row. What happens to the loss, and why does each row of the gradient add
+# up to 0?
 #
 # <details><summary>Solution</summary>
 #
@@ -526,12 +527,12 @@ print("done: you can do without autograd here")
 # %% [markdown]
 # ## Gradient descent finds the counted table
 #
-# **Goal.** Arrive at the table without counting: begin with random numbers, and step against the gradient, again and
-# again.
+# **Goal.** Arrive at the table without counting: begin with random numbers, and step against the gradient, again
+# and again.
 #
-# *Gradient descent* is `W ← W − rate · gradient`; the rate is the *learning rate*. Here each step looks at all pairs,
-# a *full batch*. Why must it arrive at the counted table? In each row the loss is *convex*: as a function of the
-# logits it is a single valley, without a second one to be caught in, whatever the start. Its floor is where the
+# *Gradient descent* is `W ← W − rate · gradient`; the rate is the *learning rate*. Here each step looks at all
+# pairs, a *full batch*. Why must it arrive at the counted table? In each row the loss is *convex*: as a function of
+# the logits it is a single valley, without a second one to be caught in, whatever the start. Its floor is where the
 # gradient is zero: softmax(W[a]) = P[a], so W[a] is the logarithm of the relative frequencies, up to a constant for
 # the whole row, which softmax does not see.
 #
@@ -597,20 +598,21 @@ print(f"steps until right to 0.01: row a {settled[often]}, row q {settled[seldom
 # **What you should see.** From both starts the train loss is 2.4543 after 2,000 steps, where the counted table has
 # 2.4536. The largest error of a row is 0.00016 on (weighted) average. The row that is asked most often, `a` (15.12%
 # of the pairs), is right to 0.01 within 20 steps; that of `q` (0.12%) takes about 1,508, and is still off by 0.0066
-# at the end. The loss goes on falling ever more slowly: a pair that was never seen asks for a logit of −∞, and on the
-# way there its push, which is its probability, fades.
+# at the end. The loss goes on falling ever more slowly: a pair that was never seen asks for a logit of −∞, and on
+# the way there its push, which is its probability, fades.
 #
 # **With `FULL=1`.** After 20,000 steps the train loss is 2.4537, the weighted error 0.00002, and the row of `q` is
 # off by 0.0007.
 #
-# **Learned.** Counting and training find the same model; training also works where nothing can be counted, as in the
-# next notebook. What a network learns of a symbol depends on how often it is asked: a row's step is its share times
-# its error. As the mean share is 1/27, a rate of 50 is a step of about 2 for a row, and not as wild as it looks.
+# **Learned.** Counting and training find the same model; training also works where nothing can be counted, as in
+# the next notebook. What a network learns of a symbol depends on how often it is asked: a row's step is its share
+# times its error. As the mean share is 1/27, a rate of 50 is a step of about 2 for a row, and not as wild as it
+# looks.
 #
 # **Done when.** The trained loss is the table's to the third digit, from both starts.
 #
-# **Exercise.** Begin with zeros, and try the rates 5, 50, 100 and 200. Which is too small, which too large, and what
-# does too large look like?
+# **Exercise.** Begin with zeros, and try the rates 5, 50, 100 and 200. Which is too small, which too large, and
+# what does too large look like?
 #
 # <details><summary>Solution</summary>
 #
@@ -635,15 +637,15 @@ print("done: trained, and the same as counted")
 #
 # **Goal.** Find what add-k is in a network, which has no counts to add k to.
 #
-# All logits equal is a uniform distribution. So a pull of the logits towards 0 is a pull of the row towards uniform,
-# which is what add-k does. The pull: add `strength · mean(W²)` to the loss. Its gradient, `2 · strength · W / 729`,
-# takes a fixed share off every weight at each step, hence the name *weight decay*. At rest the two pulls balance in
-# each row:
+# All logits equal is a uniform distribution. So a pull of the logits towards 0 is a pull of the row towards
+# uniform, which is what add-k does. The pull: add `strength · mean(W²)` to the loss. Its gradient, `2 · strength ·
+# W / 729`, takes a fixed share off every weight at each step, hence the name *weight decay*. At rest the two pulls
+# balance in each row:
 #
 # `(share of the pairs that begin with a) · (P[a] − softmax(W[a])) = 2 · strength · W[a] / 729`.
 #
-# **Predict first.** Which rows are pulled furthest from what was counted? With 2,000 pairs, will the best strength do
-# better than the best k, worse, or the same?
+# **Predict first.** Which rows are pulled furthest from what was counted? With 2,000 pairs, will the best strength
+# do better than the best k, worse, or the same?
 
 
 # %%
@@ -706,15 +708,15 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# **What you should see.** Counted on 2,000 pairs the best strength is 0.0501, and dev has 2.5602 (unique, split seed
-# 42): better than the 2.6874 without decay after 2,000 steps, and even than add-k at its best, 2.5649. With all names
-# the smallest strength is the best, 2.4633, and none is as good: there is hardly anything to smooth. On the right,
-# both move the rarest rows most, by up to 0.355 and 0.170, and the commonest row by 0.0054 and 0.0024.
+# **What you should see.** Counted on 2,000 pairs the best strength is 0.0501, and dev has 2.5602 (unique, split
+# seed 42): better than the 2.6874 without decay after 2,000 steps, and even than add-k at its best, 2.5649. With
+# all names the smallest strength is the best, 2.4633, and none is as good: there is hardly anything to smooth. On
+# the right, both move the rarest rows most, by up to 0.355 and 0.170, and the commonest row by 0.0054 and 0.0024.
 #
 # **Learned.** A penalty on large weights does for a network what extra counts do for a table: where there is little
-# evidence it pulls the answer towards knowing nothing, and where there is much it gives way. Both have one strength,
-# and it is chosen on dev. Stopping early has the same effect, from weights of zero: a logit that no pair has pushed
-# far is still near 0.
+# evidence it pulls the answer towards knowing nothing, and where there is much it gives way. Both have one
+# strength, and it is chosen on dev. Stopping early has the same effect, from weights of zero: a logit that no pair
+# has pushed far is still near 0.
 #
 # **Done when.** The best strength is neither the smallest nor the largest for 2,000 pairs, and it beats training
 # without.
@@ -744,13 +746,13 @@ print("done: smoothing, without counts")
 #
 # Counting goes further than pairs: a *trigram* looks two characters back, an n-gram n − 1. The tables get large and
 # empty, so that smoothing decides. *Kneser–Ney* smoothing falls back from a long context to shorter ones, and there
-# asks not how often a symbol occurs but after how many different contexts. (Among words, `Francisco` is frequent, but
-# only after `San`; after anything else it is a bad guess.) In the comparison of Chen and Goodman (1998) it came out
-# best of the usual smoothing methods. `charloom.train(data, "ngram:5")` counts one of order 5, four characters of
-# context, in a fraction of a second.
+# asks not how often a symbol occurs but after how many different contexts. (Among words, `Francisco` is frequent,
+# but only after `San`; after anything else it is a bad guess.) In the comparison of Chen and Goodman (1998) it came
+# out best of the usual smoothing methods. `charloom.train(data, "ngram:5")` counts one of order 5, four characters
+# of context, in a fraction of a second.
 #
-# **Predict first.** Each character of context that is added: by how much does it lower the loss on dev? Where does it
-# stop? And on train?
+# **Predict first.** Each character of context that is added: by how much does it lower the loss on dev? Where does
+# it stop? And on train?
 
 # %%
 models = ["unigram", "bigram", "ngram:3", "ngram:4", "ngram:5", "ngram:6", "ngram:8"]
@@ -780,8 +782,8 @@ plt.show()
 # 2.0242 again. On train the loss goes on falling, to 1.5818: overfitting, as with k, by learning names by heart.
 #
 # **Learned.** A loss means something beside another one. This 5-gram, 2.0164, is the bar that notebook 03 has to
-# clear; on the way there, a network that looks three characters back is compared with the 4-gram, 2.0788, which sees
-# as much, and one that is to be called good must beat 2.0125.
+# clear; on the way there, a network that looks three characters back is compared with the 4-gram, 2.0788, which
+# sees as much, and one that is to be called good must beat 2.0125.
 #
 # **Done when.** The library's bigram has the loss of your table with add-one.
 #
@@ -805,6 +807,6 @@ print("done: the bars are set")
 # ## What you have now
 #
 # A model that is a table, a way to draw from it, the number that says how good it is, smoothing by counts and by
-# weight decay, train, dev and test, bars to clear, and the knowledge that gradient descent finds what counting finds.
-# In [the next notebook](03-mlp-lm.ipynb) the table becomes a network that looks several characters back without
-# needing a count for each context.
+# weight decay, train, dev and test, bars to clear, and the knowledge that gradient descent finds what counting
+# finds. In [the next notebook](03-mlp-lm.ipynb) the table becomes a network that looks several characters back
+# without needing a count for each context.

@@ -3,8 +3,9 @@
 #
 # At the end of this notebook you can build the network of Bengio et al. (2003) from nothing: contexts, embeddings,
 # a hidden layer, the loss and its gradient; train it, choose its learning rate, tell under- from overfitting, and
-# draw names from it with temperature and top-k without the two bugs that most code on the web has. You need
-# notebook 02: pairs, the loss, train, dev and test. A minute in all; write your guesses down before you run on.
+# draw names from it with temperature and top-k without the two bugs that much code has. You need notebook 02:
+# pairs, the loss, train, dev and test. Half a minute in all (`FULL=1` in the environment makes the long runs that
+# some parts quote); write your guesses down before you run on.
 
 # %%
 import importlib.util
@@ -200,7 +201,8 @@ print(f"{own / 32:.1%} of the mixed rows hold their own context")
 
 # %% [markdown]
 # **What you should see.** The view has the same memory, and each of its rows spells its own context. The mixed rows
-# spell other things, such as `yon` in place of `ano`: 6.2% of them hold their own context, and by luck.
+# spell other things, such as `yon` in place of `ano`; the first row holds the first letters of examples 0, 1 and 2:
+# 6.2% of them hold their own context, and by luck.
 #
 # **Learned.** A reshape of the right shape can be wrong, and no error tells. The net would train, badly. What finds
 # it: change one example and see whether the output of another moves (`telltales.preflight` does that; it is called
@@ -229,12 +231,15 @@ print("done: each row is one example")
 #
 # **Goal.** Write the whole model in six lines, its loss without a library, and know why the library's is better.
 #
-# (B, T) numbers → look-up → (B, T, E) → side by side (B, 30) → times W1 (30, 200), plus b1, tanh → (B, 200) → times
-# W2 (200, 27), plus b2 → *logits* (B, 27). Random numbers with mean 0 and std 1 are called N(0, 1); the parameters
-# begin as such, scaled. The softmax makes probabilities of them, and the loss is −ln of the right one's. With z the
-# logits of one row: `loss = −ln(exp z_y / Σ exp z) = ln Σ exp z − z_y`.
+# The model is a *multi-layer perceptron* (MLP): layers of sums, with a bend between them. A *hidden layer* is H =
+# 200 *units*; each is a weighted sum of the 30 inputs, plus a number of its own (a *bias*), squeezed between −1 and
+# 1 by tanh. Without the bend two layers would be one: a sum of sums is a sum. (B, T) numbers → look-up → (B, T, E)
+# → side by side (B, 30) → times W1 (30, 200), plus b1, tanh → (B, 200) → times W2 (200, 27), plus b2 → *logits* (B,
+# 27). Random numbers with mean 0 and std 1 are called N(0, 1); the parameters begin as such, scaled. The softmax
+# makes probabilities of them, and the loss is −ln of the right one's. With z the logits of one row: `loss = −ln(exp
+# z_y / Σ exp z) = ln Σ exp z − z_y`.
 #
-# `exp` of 89 is the largest that float32 holds. The same number can be subtracted from all logits without changing
+# float32 holds `exp` of 88; of 89 it makes inf. The same number can be subtracted from all logits without changing
 # the softmax, so the largest is: then all exponents are ≤ 0.
 #
 # **Predict first.** How many parameters has the model? What does the naive formula give for logits of (100, 0, …)?
@@ -413,7 +418,8 @@ def steps_of(p, count, rate_at, size=32, seed=0, rows=None):
         loss = F.cross_entropy(logits_of(p, X[picked]), Y[picked])
         gradients = torch.autograd.grad(loss, list(p.values()))
         with torch.no_grad():
-            torch._foreach_sub_(list(p.values()), torch._foreach_mul(gradients, rate_at(step)))
+            for weight, gradient in zip(p.values(), gradients, strict=True):
+                weight -= rate_at(step) * gradient
         losses.append(loss.item())
         if not math.isfinite(losses[-1]) or losses[-1] > 3 * math.log(V):
             break
@@ -444,12 +450,12 @@ axes.set_title("The range test: it helps, it helps more, it breaks", loc="left")
 plt.show()
 
 # %% [markdown]
-# **What you should see.** The loss falls faster from a hundredth on, is lowest at a rate of 0.20, and breaks at
-# 2.4: half of the lowest is 0.10.
+# **What you should see.** The loss falls steadily, is lowest at a rate of 0.20, and breaks at 2.4: half of the
+# lowest is 0.10.
 #
-# **Learned.** The useful rates span a power of ten or two; take a half or a third of where the loss was lowest, and
-# lower the rate towards the end, when noise is what keeps the loss up. `charloom find-lr` does this for any model
-# here.
+# **Learned.** The useful rates span a power of ten or two; the test finds the order of magnitude. Begin there, try
+# its neighbours by a factor of two or three on dev, and lower the rate towards the end, when noise is what keeps
+# the loss up. `./lab find-lr` does this for any model here.
 #
 # **Done when.** You have a rate, and know where it breaks.
 #
@@ -478,8 +484,8 @@ print("done: a rate that was measured")
 # tenth, which takes away the noise that a large rate makes, so we begin higher, at 0.3: of 0.1, 0.15, 0.2 and 0.3
 # it gave the lowest dev loss.
 #
-# **Predict first.** The bigram has 2.4633 on dev, a table of four characters with Kneser–Ney 2.0788. Where will a
-# network come out that looks three characters back, after a quarter of a minute?
+# **Predict first.** The bigram has 2.4633 on dev; `ngram:4`, the counted model that sees the same three characters,
+# 2.0788. Where will a network come out that looks three characters back, after a quarter of a minute?
 
 # %%
 STEPS, SIZE = (200_000, 32) if FULL else (9_000, 128)
@@ -513,7 +519,7 @@ plt.show()
 
 # %% [markdown]
 # **What you should see.** After 9000 steps of 128: train 2.1290, dev 2.1694, far below the bigram and still above
-# the table of four characters.
+# `ngram:4`, which sees the same three characters.
 #
 # **With `FULL=1`.** 200000 steps of 32, as in the published figures: train 2.0437, dev 2.1277. The gap between the
 # two says that a longer training has begun to learn its names by heart.
@@ -576,7 +582,7 @@ plt.show()
 # lowest, at 2.688, near the beginning.
 #
 # **Learned.** Train and dev together say what is wrong: both high, a larger model or more steps; far apart, more
-# data, a smaller model, weight decay, or stop where dev was lowest.
+# data, a smaller model, weight decay (a pull of all weights towards 0), or stop where dev was lowest.
 #
 # **Done when.** The small model's two losses are close and high, the other's far apart.
 #
@@ -630,7 +636,7 @@ axes.set_xlim(plane[:, 0].min() - 0.3, plane[:, 0].max() + 0.3)
 axes.set_ylim(plane[:, 1].min() - 0.3, plane[:, 1].max() + 0.3)
 axes.set_xlabel("first principal component")
 axes.set_ylabel("second")
-axes.set_title("Vowels (orange) begin to gather, and nobody told them", loc="left")
+axes.set_title("The plane: e, u and a (vowels, orange) on one side, i and o not yet", loc="left")
 plt.show()
 
 # %% [markdown]
@@ -800,21 +806,26 @@ for label, loss in bars.items():
     print(f"{label:16} dev {loss:.4f}")
 
 # %% [markdown]
-# **What you should see.** Bigram 2.4633, four characters by Kneser–Ney 2.0788, the best counted model 2.0125, this
-# notebook's network 2.1694; charloom's `mlp`, which looks back at six characters, 1.9888: ahead of all.
+# **What you should see.** Bigram 2.4633; `ngram:4`, which sees three characters, 2.0788; `ngram:6`, the best
+# counted model, 2.0125; this notebook's network 2.1694; charloom's `mlp`, which looks back at six characters,
+# 1.9887: ahead of all.
 #
-# **Learned.** Counting is a strong rival on small data; a network with more context overtakes it, since it shares
-# what it knows between contexts that it has not seen.
+# **Learned.** Counting is a strong rival on small data, and ahead at short contexts. A network overtakes it where
+# contexts are long and seldom seen twice, since it shares what it knows between them.
 #
 # **Done when.** The network beats the bigram by far, and you know which counted model it has to be compared with.
 #
-# **Exercise.** In a shell: `charloom ladder`, then `charloom experiment context`. At which context length does the
-# network overtake counting?
+# **Exercise.** In a shell: `./lab ladder`, then `./lab experiment context` (or `charloom …`, where it is
+# installed). At which context length does the network overtake counting?
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# print("Run them: each writes a table, the second a page with the curve of loss against context length.")
+# for length in (3, 6):
+#     net = charloom.train(data, "mlp", context_length=length, embedding=16, hidden=200, steps=1_000)
+#     table = charloom.train(data, f"ngram:{length + 1}")
+#     print(length, *(f"{model.evaluate(data).loss.nats:.3f}" for model in (net, table)))
+# print("trained in full, as the experiment does, the net passes at six characters")
 # ```
 #
 # </details>
@@ -828,6 +839,6 @@ print("done: measured against the bar")
 # ## What you have now
 #
 # A network from nothing, its loss and gradient checked, a measured learning rate, train, dev and test in their
-# places, an embedding that has found the vowels, and a sampler without the usual bugs. The weights began at sizes
-# that were handed to you. Why these, and what goes wrong with others, is [the next
+# places, an embedding that has begun to tell vowels from consonants, and a sampler without the usual bugs. The
+# weights began at sizes that were handed to you. Why these, and what goes wrong with others, is [the next
 # notebook](04-init-and-batchnorm.ipynb).

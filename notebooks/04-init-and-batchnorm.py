@@ -3,8 +3,9 @@
 #
 # At the end of this notebook you can tell from a net's first step whether it will train, say where it is sick and
 # why, mend it by its weights or by batch norm (which you will have derived and checked), and do the same for any
-# PyTorch model in two lines. You need notebook 03: contexts, embeddings, the MLP, cross-entropy. A minute in all;
-# write your guesses down before you run on.
+# PyTorch model in two lines. You need notebook 03: contexts, embeddings, the MLP, cross-entropy. A quarter of a
+# minute in all (`FULL=1` in the environment makes the long runs that some parts quote); write your guesses down
+# before you run on.
 
 # %%
 import importlib.util
@@ -56,6 +57,10 @@ def batch(step, size=32):
 # That needs logits that are nearly equal. With weights from N(0, 1), which means random numbers of mean 0 and std
 # 1, a logit is a sum of 200 hidden values times random weights: its std is about √200 times that of the hidden
 # values. After the softmax such a net is *certain*, of something arbitrary.
+#
+# From here on the nets are PyTorch's: an `nn.Module` holds parameters by name, `nn.Sequential` runs modules one
+# after the other, an *optimizer* makes the step that notebook 03 made by hand, and `eval()` says that a net is
+# being used, not trained.
 #
 # **Predict first.** Hidden values after a tanh that saturates are near ±1. What std have the logits? How large is
 # the loss if the winner's logit is tens above the right one's?
@@ -135,19 +140,20 @@ axes.axhline(math.log(V), color=GREY, linestyle="--", linewidth=1)
 axes.text(-STEPS * 0.04, math.log(V) * 1.04, "ln 27", color="#5b6472", fontsize=9)
 axes.set_xlabel("step")
 axes.set_ylabel("nats per character")
-axes.set_title("The hockey stick: a thousand steps spent on unlearning certainty", loc="left")
+axes.set_title("A thousand steps spent on unlearning certainty", loc="left")
 axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
 # **What you should see.** With N(0, 1) the logits have a std of 12.85 and the first loss is 24.95. With the last
-# layer's weights times 0.01 it is 3.29. After 1500 steps dev is 3.1024 and 2.4582.
+# layer's weights times 0.01 it is 3.29. After 1500 steps dev is 3.1024 and 2.4582. (The prediction: √200 times
+# values near ±1, so a little below 14.)
 #
 # **With `FULL=1`.** After 20000 steps dev is 2.4399 and 2.3086: the head start is not made up.
 #
 # **Learned.** Look at the first loss before you look at anything else. If it is not near ln C for C classes, the
-# last layer is too wide. The first part of such a loss curve is not learning; it is the last layer being scaled
-# down.
+# last layer's weights are too large. The first part of such a loss curve is not learning; it is the last layer
+# being scaled down.
 #
 # **Done when.** The calm net's first loss is within 0.05 of ln 27.
 #
@@ -222,8 +228,9 @@ print(f"ReLU: {(values == 0).float().mean():.1%} of the values are zero, and {in
 
 # %% [markdown]
 # **What you should see.** With N(0, 1) the inputs have a std of 5.32, and 68.8% of the values are saturated: the
-# histogram has two spikes, and the map is black. The mean slope is 0.15. With weights of std 5/3 / √30 the inputs
-# have a std of 1.59 and 18.2% are saturated. With ReLU 49.5% of the values are zero, which is as it should be; no
+# histogram is two spikes, and two thirds of the map are black. The mean slope is 0.15. With weights of std 5/3 /
+# √30 the inputs have a std of 1.59 and 18.2% are saturated, which does no harm: the first layer has the most, as
+# its inputs, being embeddings, need no gain. With ReLU 49.5% of the values are zero, which is as it should be; no
 # unit is dead.
 #
 # **Learned.** A fraction that is saturated slows learning down; a *unit* that is saturated or dead on everything
@@ -231,12 +238,13 @@ print(f"ReLU: {(values == 0).float().mean():.1%} of the values are zero, and {in
 #
 # **Done when.** You can say from the map which net is sick.
 #
-# **Exercise.** Which share of a normal distribution with std 5.54 lies beyond ±2.09? (`math.erfc`.)
+# **Exercise.** The inputs are sums of 30 products and a bias: std √31 = 5.57 in theory, a little less here, as 27
+# embeddings are few. Which share of a normal distribution with that std lies beyond ±2.09? (`math.erfc`.)
 #
 # <details><summary>Solution</summary>
 #
 # ```python
-# print(f"{math.erfc(2.09 / (5.54 * math.sqrt(2))):.1%}: a little more, as the embeddings are few and not quite normal")
+# print(f"{math.erfc(2.09 / (5.57 * math.sqrt(2))):.1%}: a little more, as the embeddings are few and not quite normal")
 # ```
 #
 # </details>
@@ -305,10 +313,10 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# **What you should see.** The std of x·W is 3.000 by the formula, and within a hundredth as measured. Gain 0.50
-# leaves the last layer a std of 0.012 and the first layer 0.030 of the last one's gradient: signal and gradient
-# vanish. Gain 1.00 leaves 0.294, slowly dying; gain 1.67 holds 0.652; at gain 3.00 the values are at 0.836, most of
-# them saturated, and the gradient *grows* towards the first layer, 4.625 times.
+# **What you should see.** The std of x·W is 3.000 by the formula, and 2.954 as measured. Gain 0.50 leaves the last
+# layer a std of 0.012 and the first layer 0.030 of the last one's gradient: signal and gradient vanish. Gain 1.00
+# leaves 0.294, slowly dying; gain 1.67 holds 0.652; at gain 3.00 the values are at 0.836, most of them saturated,
+# and the gradient *grows* towards the first layer, 4.625 times.
 #
 # **Learned.** A layer multiplies the signal's size by σ·√fan-in, and the factors of all layers multiply. At depth,
 # slightly wrong is very wrong.
@@ -361,9 +369,9 @@ for gain in (gains["tanh"], 5 / 3):
     print(f"tanh, gain {gain:.2f}: std after six layers {through(gain, torch.tanh)[0][-1]:.3f}")
 
 # %% [markdown]
-# **What you should see.** ReLU: 1.414, as derived; tanh: 1.593; GELU: 1.535; sigmoid: 1.847. With ReLU and its gain
-# the std after six layers is 0.781, and without it (gain 1) 0.097. With tanh, 1.59 gives 0.629 and 5/3 gives 0.652:
-# both hold.
+# **What you should see.** ReLU: 1.415, where √2 = 1.414 was derived; tanh: 1.593; GELU: 1.535; sigmoid: 1.847. The
+# identity has 1.000. With ReLU and its gain the std after six layers is 0.781 (its mean is not 0, and the rms is
+# what is held), and without it (gain 1) 0.097. With tanh, 1.59 gives 0.629 and 5/3 gives 0.652: both hold.
 #
 # **Learned.** The gain undoes what the activation function takes away. Kaiming's scale is this: gain/√fan-in.
 # `sigmoid` keeps a mean of 0.5, which no gain repairs: one reason why it went out of use between layers.
@@ -530,9 +538,9 @@ print("a batch of one:", refused)
 
 # %% [markdown]
 # **What you should see.** In training the others move by up to 0.41, in evaluation by 0.00. With momentum 0.001
-# 36.8% of the beginning is left after a thousand steps, with 0.1 nothing but noise. The stored variance is the
-# unbiased one, 8.3535 here, where the batch was normalised by 8.0925. And a batch of one is refused: every value
-# would be its own mean, and all outputs β.
+# 36.7% of the beginning is left after a thousand steps, as 0.999^1000 says, with 0.1 nothing but noise. The stored
+# variance is the unbiased one, 8.3535 here, where the batch was normalised by 8.0925. And a batch of one is
+# refused: every value would be its own mean, and all outputs β.
 #
 # **Learned.** `model.eval()` changes what a net with batch norm computes. Small batches make the two functions
 # differ more (`charloom experiment batchnorm` draws it). Averages can be measured again on the training data after
@@ -665,7 +673,8 @@ print("another net than the one looked at:", told)
 #
 # ```python
 # net = Net(LAYERS, hidden_std=lambda n: math.sqrt(2 / n), output_std=0.01, activation=nn.ReLU)
-# print(one_step(net)[1].table())  # about half of the values are zero, no unit is so on all examples
+# print(one_step(net)[1].table())
+# print("about half of the values are zero; a few per cent of the units are, on 32 examples: ask more of them")
 # ```
 #
 # </details>
@@ -765,15 +774,17 @@ plt.show()
 # %% [markdown]
 # **What you should see.** The first net begins at 32.24 and is still far above a guess on dev after 1000 steps,
 # having never come below 2.6; Kaiming reaches 2.6 after 55 steps and has 2.4018, batch norm after 134 and has
-# 2.4035. The flat shares above the densities say the same as the helper. The median update ratio is above a
-# hundredth in the first net, far too large, and 2.4e-03 and 1.5e-03 in the others.
+# 2.4035. The flat shares above the densities are nearly the helper's (they are of 256 examples, not of 32). The
+# median update ratio is above a hundredth in the first net, ten times what is usual, and 2.4e-03 and 1.5e-03 in the
+# others.
 #
 # **With `FULL=1`.** After 20000 steps dev is 2.6360 for N(0, 1), which first came below 2.6 after 19685 steps;
 # 2.2089 for Kaiming and 2.2189 with batch norm.
 #
 # **Learned.** The first step told it: the net that begins far above ln 27 and is black inside trains worst, and one
 # look at its first loss would have saved the run. Kaiming's scale and batch norm both mend it, by other means: one
-# sets the size once, the other at every step.
+# sets the size once, the other at every step. Here batch norm is no better: four layers with good weights don't
+# need it. It is for nets whose weights cannot be set so well, deeper ones and larger rates.
 #
 # **Done when.** The two mended nets beat the first by more than 0.2 nats on dev.
 #
@@ -836,8 +847,9 @@ runs["N(0, 1)"][1]
 # %% [markdown]
 # **What you should see.** For N(0, 1) one warning, `poor-init`, with `initial-loss` and `saturated` listed under it
 # as what follows, and with the remedy in numbers: a std of 0.304 for the first layer and 0.118 for the others. For
-# the two others nothing. Preflight says it before training. In the table the helper's numbers and those of
-# telltales are the same: 0.7011 of the first layer flat, a gradient of 9.780e-01.
+# the two others nothing. Preflight says it before training. (The 99% is of the last step looked at; the picture at
+# the end is of step 100.) In the table the helper's numbers and those of telltales are the same: 0.7011 of the
+# first layer flat, a gradient of 9.780e-01.
 #
 # **Learned.** A verdict is a table that someone has read for you. Read the table too, until you agree with it.
 #

@@ -20,7 +20,7 @@ from charloom.loss import log_softmax
 from charloom.models.neural import NeuralModel
 from charloom.vocabulary import MARKER, Vocabulary
 
-VOWELS = frozenset("aeiouyаеёиоуыэюяαεηιουω")
+VOWELS = frozenset("aeiouаеёиоуыэюяαεηιουω")
 NEIGHBOURS = 3
 LEAST_COUNT = 30
 """A character that is seen less often has hardly moved from where it began."""
@@ -120,7 +120,7 @@ def _study(dataset: Dataset, conditions: Conditions, table: NDArray[np.float64],
     sections = [
         Section(
             "The plane of the embedding",
-            "Characters that a net may exchange for one another come to lie together.",
+            "Characters that a net may exchange for one another come to lie together; the cosines below count all dimensions.",
             [
                 _names(characters, learnt, "Embedding"),
                 _names(characters, followers, "What follows, by a table of pairs"),

@@ -272,6 +272,7 @@ def _dev_losses(outcomes: Sequence[Outcome], reach: float) -> Plot:
         series,
         [reach],
         highest=None if best is None else max(1.3 * best, reach),
+        note="What is higher is drawn at the upper edge.",
     )
 
 
