@@ -233,9 +233,9 @@ print(f"real     mean length {real.mean():5.2f}, std {real.std():5.2f}   {', '.j
 
 # %% [markdown]
 # **What you should see.** The uniform table stops after 26.71 letters on average, the unigram after 6.27 and the
-# bigram after 6.36, where real names have 6.16: as the marker's share is right, so is the mean, up to the luck of
-# the draws. The spread is not: the bigram's lengths have a standard deviation (std) of 5.54 and real ones of 1.44.
-# A model that looks back at one character cannot know how long the name is by now.
+# bigram after 6.36, where real names have 6.16: the chance to stop is right on average, so the mean length is, too,
+# up to the luck of the draws. The spread is not: the bigram's lengths have a standard deviation (std) of 5.54 and
+# real ones of 1.44. A model that looks back at one character cannot know how long the name is by now.
 #
 # **Learned.** Sampling is the model used forwards. Bigram names begin and end like names, and have no middle.
 #
@@ -475,16 +475,17 @@ print("done: add-one is good enough here")
 
 # %%
 generator = torch.Generator().manual_seed(0)
-W = torch.randn(V, V, generator=generator).double().requires_grad_()  # float64, as gradients are to be compared
+W = torch.randn(V, V, generator=generator).double().requires_grad_()  # float64, as gradients are compared
 
 one_hot = F.one_hot(x[:1_000], V).double()  # (B, V)
 print("one-hot times W is a look-up:", torch.equal(one_hot @ W, W[x[:1_000]]))  # (B, V) both
 
 logits = W[x]  # (N, V)
 loss = F.cross_entropy(logits, y)  # softmax, logarithm, mean: in one
-loss.backward()  # PyTorch works out the gradient of the loss, and leaves it in W.grad, (V, V)
+# PyTorch has noted what was computed with W (requires_grad), and works the gradient out backwards: W.grad, (V, V).
+loss.backward()
 
-with torch.no_grad():
+with torch.no_grad():  # nothing of this is to be noted
     per_pair = (logits.softmax(1) - F.one_hot(y, V)) / len(x)  # (N, V)
     by_pairs = torch.zeros_like(W).index_add_(0, x, per_pair)  # (V, V): row x of each pair receives its part
     share = row_sums.double() / counts.sum()  # (V, 1): of all pairs, those that begin with each symbol

@@ -183,8 +183,9 @@ print("done: the first loss is what a guess costs")
 #
 # tanh is flat where its input is large: its slope is `1 − tanh²`. At |tanh| > 0.97, that is |input| > 2.09, less
 # than 6% of a gradient gets through. A value there is *saturated*. A *unit* that is saturated on every example is
-# another thing: no example can change it any more. For ReLU the flat part is everything below zero: half of the
-# values are there in a healthy net, so only units that are there on *all* examples, *dead* ones, are a fault.
+# another thing: no example can change it any more. For ReLU, which is max(0, x), the flat part is everything below
+# zero: half of the values are there in a healthy net, so only units that are there on *all* examples, *dead* ones,
+# are a fault.
 #
 # **Predict first.** The hidden inputs of `Net()` are sums of 30 products of N(0, 1) numbers, and a bias. What std
 # do they have? Which share of a normal distribution with that std lies beyond ±2.09?
