@@ -120,7 +120,7 @@ def _study(dataset: Dataset, conditions: Conditions, table: NDArray[np.float64],
     sections = [
         Section(
             "The plane of the embedding",
-            "Characters that a net may exchange for one another come to lie together; the cosines below count all dimensions.",
+            "Characters that may stand for one another come to lie together; the cosines below count all dimensions.",
             [
                 _names(characters, learnt, "Embedding"),
                 _names(characters, followers, "What follows, by a table of pairs"),
