@@ -45,9 +45,10 @@ print({part: len(items) for part, items in names.items()}, f"V = {V}")
 #
 # **Goal.** Make rows of a table out of names: three characters on the left, the one that follows on the right.
 #
-# A bigram looks one character back. To look T back by counting, a table needs 27ᵀ rows, and nearly all stay empty.
-# The network will need no count for each context; it needs examples. A *context* of length T = 3 is a window that
-# slides over the name; before the name there are markers.
+# A bigram looks one character back. To look T back by counting, a table needs 27ᵀ rows, and of these more stay
+# empty the larger T is: 72 in a hundred at T = 3, nearly all at 6. The network will need no count for each context;
+# it needs examples. A *context* of length T = 3 is a window that slides over the name; before the name there are
+# markers.
 #
 # **Predict first.** How many rows does `emma` make? Of the 27³ = 19,683 contexts, how many occur?
 
@@ -79,7 +80,8 @@ print(f"{len(unseen)} contexts of dev never stand in train")
 
 # %% [markdown]
 # **What you should see.** `emma` makes five rows, `... → e` to `mma → .`. Train has 169,747 rows and 5,427 distinct
-# contexts of 19,683. Of dev's contexts 146 never stand in train: a table could say nothing about them.
+# contexts of 19,683. Of dev's contexts 146 never stand in train: a plain table has no count for them, and must fall
+# back on shorter contexts, as Kneser–Ney does.
 #
 # **Learned.** A language model is trained on (context, target) pairs, one for each character. A name of n letters
 # makes n + 1.
@@ -332,8 +334,8 @@ print("done: the loss, safely")
 #
 # **Goal.** Take a step down the gradient, and see how good a gradient from 32 examples is.
 #
-# The true gradient is a mean over all 169,747 rows. A mean over 32 random rows, a *batch*, points in much the same
-# direction, and costs five thousand times less: so one takes many rough steps instead of a few exact ones. That is
+# The true gradient is a mean over all 169,747 rows. A mean over 32 random rows, a *batch*, points only roughly the
+# same way, and costs five thousand times less: so one takes many rough steps instead of a few exact ones. That is
 # *stochastic gradient descent* (SGD).
 #
 # **Predict first.** The noise of a mean falls with the root of the number of examples. The cosine of two gradients
@@ -369,8 +371,8 @@ plt.show()
 # **What you should see.** A single example has a cosine of 0.103 with the true gradient, 32 have 0.449, and 2048
 # have 0.968.
 #
-# **Learned.** Small batches give most of the direction for a small part of the cost; noise falls with the root of
-# the size.
+# **Learned.** Small batches point only roughly the right way, at a small part of the cost. Their errors have mean
+# zero, so that many cheap rough steps average them out; the noise falls with the root of the size.
 #
 # **Done when.** The cosine rises with the batch size.
 #
@@ -521,12 +523,12 @@ plt.show()
 # **What you should see.** After 9000 steps of 128: train 2.1290, dev 2.1694, far below the bigram and still above
 # `ngram:4`, which sees the same three characters.
 #
-# **With `FULL=1`.** 200000 steps of 32, as in the published figures: train 2.0437, dev 2.1277. The gap between the
-# two says that a longer training has begun to learn its names by heart.
+# **With `FULL=1`.** 200000 steps of 32, as in the published figures: train 2.0437, dev 2.1277. The gap to train has
+# grown from 0.04 to 0.08 while dev still falls: that is usual, and overfitting only where dev rises.
 #
 # **Learned.** Dev is what counts while you choose; test is read once, at the end, in the exercise.
 #
-# **Done when.** Dev is below 2.2, and within 0.1 of train: the model has not learnt its names by heart.
+# **Done when.** Dev is below 2.2, and within 0.1 of train.
 #
 # **Exercise.** Read test. Once.
 #
@@ -643,9 +645,9 @@ plt.show()
 # **What you should see.** The plane holds 35% of the differences. In all ten dimensions the mean cosine of two
 # vowels is +0.17, and that of a vowel and another symbol −0.09.
 #
-# **Learned.** Symbols that can stand in each other's place get similar vectors, as that is cheap for the loss. In
-# the one-hot view of notebook 02 all are equally far apart: what is known of `e` says nothing of `i` there. Here it
-# does.
+# **Learned.** Symbols that can stand in each other's place tend to get similar vectors, as that is cheap for the
+# loss. It is a tendency on average: single neighbours are often others. In the one-hot view of notebook 02 all are
+# equally far apart: what is known of `e` says nothing of `i` there. Here it does.
 #
 # **Done when.** Two vowels are more alike than a vowel and a consonant.
 #
@@ -672,11 +674,13 @@ print("done: letters in a plane")
 # *Temperature* T divides the logits before the softmax: below 1 the probable becomes more so, above 1 all become
 # alike; at 0 the most probable is taken. *Top-k* keeps the k most probable symbols and drops the others.
 #
-# Bug one: to mark the k largest, an index of (B, k) is scattered into a mask. Along dimension 0, the default that
-# people reach for, it runs without an error, and marks other rows. Bug two: to drop symbols their probability is
-# set to 0, and then temperature is applied to `log(p + 1e-12)`: at high temperature the 1e-12 is no longer nothing.
+# Bug one: to mark the k largest, an index of (B, k) is scattered into a mask. Along dimension 0 that is right for a
+# single vector of logits. Of a batch it takes symbol numbers for row numbers: with fewer rows than that it raises
+# an error, and with 27 rows or more it silently marks other rows. Bug two: to drop symbols their probability is set
+# to 0, and then temperature is applied to `log(p + 1e-12)`: at high temperature the 1e-12 is no longer nothing.
 #
-# **Predict first.** With one row, does bug one show? By how much does bug two leak at T = 1, and at T = 10?
+# **Predict first.** With one vector, does bug one show? With 64 rows? By how much does bug two leak at T = 1, and
+# at T = 10?
 
 
 # %%
@@ -699,7 +703,7 @@ with torch.no_grad():
 good = top_k(logits, K).isfinite()
 bad = top_k_of_a_vector(logits, K).isfinite()
 alone = top_k_of_a_vector(logits[0], K).isfinite()
-print(f"one row: the bug keeps the right symbols, {bool((alone == good[0]).all())}")
+print(f"one vector: the bug keeps the right symbols, {bool((alone == good[0]).all())}")
 wrong_rows = int((bad != good).any(1).sum())
 print(f"64 rows: {wrong_rows} keep the wrong symbols; {int((bad.sum(1) == 0).sum())} of them keep none")
 
@@ -759,13 +763,14 @@ for temperature in (0.5, 1.0, 2.0):
 print("T = 0:", draw(3, 0))
 
 # %% [markdown]
-# **What you should see.** For one row the bug keeps the right symbols. At 64 rows all 64 are wrong, and no error is
-# raised. What was dropped gets 0.0% at T = 1, 2.5% at T = 5 and 25.0% at T = 10 by the second bug, and 0.0% the
+# **What you should see.** For one vector the bug keeps the right symbols. At 64 rows all 64 are wrong, and no error
+# is raised. What was dropped gets 0.0% at T = 1, 2.5% at T = 5 and 25.0% at T = 10 by the second bug, and 0.0% the
 # right way. Of 2,000 names at T = 0.5 48.6% are new, at 1.0 81.2%, at 2.0 97.0%, with a mean length of 10.32
 # characters.
 #
-# **Learned.** Temperature trades plausible for new; top-k cuts the tail that high temperatures fill. Divide logits,
-# mask with −∞, then softmax, in this order; and try every sampler on more than one row.
+# **Learned.** Temperature trades plausible for new; top-k cuts the tail that high temperatures fill. Divide and
+# mask the logits, with −∞ and not with a small number, and do the softmax last; and try every sampler on more than
+# one row.
 #
 # **Done when.** In every row exactly k symbols are kept, and what is dropped has probability 0.
 #
