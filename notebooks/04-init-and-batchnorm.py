@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 04. How weights begin, batch norm, and looking inside
 #
-# At the end of this notebook you can tell from a net's first step whether it will train, say where it is sick and
-# why, mend it by its weights or by batch norm (which you will have derived and checked), and do the same for any
-# PyTorch model in two lines. You need notebook 03: contexts, embeddings, the MLP, cross-entropy. A quarter of a
+# At the end of this notebook you can tell from a net's first step much of how it will train, say where it is sick
+# and why, mend it by its weights or by batch norm (which you will have derived and checked), and do the same for
+# any PyTorch model in two lines. You need notebook 03: contexts, embeddings, the MLP, cross-entropy. A quarter of a
 # minute in all (`FULL=1` in the environment makes the long runs that some parts quote); write your guesses down
 # before you run on.
 
@@ -151,9 +151,9 @@ plt.show()
 #
 # **With `FULL=1`.** After 20000 steps dev is 2.4399 and 2.3086: the head start is not made up.
 #
-# **Learned.** Look at the first loss before you look at anything else. If it is not near ln C for C classes, the
-# last layer's weights are too large. The first part of such a loss curve is not learning; it is the last layer
-# being scaled down.
+# **Learned.** Look at the first loss before you look at anything else. If it is not near ln C for C classes,
+# suspect the last layer's weights first, then the labels and the loss. The first part of such a loss curve is
+# mostly the unlearning of a false certainty.
 #
 # **Done when.** The calm net's first loss is within 0.05 of ln 27.
 #
@@ -183,7 +183,7 @@ print("done: the first loss is what a guess costs")
 #
 # tanh is flat where its input is large: its slope is `1 − tanh²`. At |tanh| > 0.97, that is |input| > 2.09, less
 # than 6% of a gradient gets through. A value there is *saturated*. A *unit* that is saturated on every example is
-# another thing: no example can change it any more. For ReLU, which is max(0, x), the flat part is everything below
+# another thing: hardly any example changes it. For ReLU, which is max(0, x), the flat part is everything below
 # zero: half of the values are there in a healthy net, so only units that are there on *all* examples, *dead* ones,
 # are a fault.
 #
@@ -234,8 +234,9 @@ print(f"ReLU: {(values == 0).float().mean():.1%} of the values are zero, and {in
 # its inputs, being embeddings, need no gain. With ReLU 49.5% of the values are zero, which is as it should be; no
 # unit is dead.
 #
-# **Learned.** A fraction that is saturated slows learning down; a *unit* that is saturated or dead on everything
-# has stopped. The threshold belongs beside the number.
+# **Learned.** A fraction that is saturated slows learning down; a *unit* that is saturated on every example learns
+# very slowly, and a ReLU unit that is zero on every example gets no gradient at all. The threshold belongs beside
+# the number.
 #
 # **Done when.** You can say from the map which net is sick.
 #
@@ -317,7 +318,8 @@ plt.show()
 # **What you should see.** The std of x·W is 3.000 by the formula, and 2.954 as measured. Gain 0.50 leaves the last
 # layer a std of 0.012 and the first layer 0.030 of the last one's gradient: signal and gradient vanish. Gain 1.00
 # leaves 0.294, slowly dying; gain 1.67 holds 0.652; at gain 3.00 the values are at 0.836, most of them saturated,
-# and the gradient *grows* towards the first layer, 4.625 times.
+# and the gradient *grows* towards the first layer, 4.625 times: saturation lowers the slope, but the weights are
+# three times larger, and win.
 #
 # **Learned.** A layer multiplies the signal's size by σ·√fan-in, and the factors of all layers multiply. At depth,
 # slightly wrong is very wrong.
@@ -406,10 +408,10 @@ print("done: gains are no magic numbers")
 # `μ = mean(x)`, `σ² = mean((x − μ)²)`, `x̂ = (x − μ) / √(σ² + ε)`, `y = γ·x̂ + β`
 #
 # ε is a small number that keeps the root from 0; γ and β are learnt, so that the net can undo it where that is
-# better. Backwards, x acts on y in three ways: by itself, through μ, and through σ². Adding up the three and
-# tidying:
+# better. Backwards, let g be the gradient of the loss by y, and s = √(σ² + ε). x acts on y in three ways: by
+# itself, `γ·g/s`; through μ, `−γ·mean(g)/s`; through σ², `−γ·x̂·mean(g·x̂)/s`. Their sum is
 #
-# `dx = γ/√(σ² + ε) · (g − mean(g) − x̂ · mean(g·x̂))`, where g is the gradient by y; `dγ = Σ g·x̂`; `dβ = Σ g`
+# `dx = γ/√(σ² + ε) · (g − mean(g) − x̂ · mean(g·x̂))`; `dγ = Σ g·x̂`; `dβ = Σ g`
 #
 # Read it: of the gradient, the part that would shift all examples alike and the part that would stretch them are
 # taken out, since the normalisation would undo both.
@@ -496,8 +498,9 @@ print("done: batch norm, forwards and backwards")
 #
 # One: it couples examples. What is said of one depends on the others in its batch. Two: for a single name there is
 # no batch, so in evaluation it uses *running averages* of the means and variances it has seen: another function.
-# Three: these averages are state that is learnt without gradients, at a pace called *momentum*, and they keep the
-# *unbiased* variance (divided by B − 1) where the batch was normalised by the biased one.
+# Three: these averages are state that is learnt without gradients, `average ← (1 − m)·average + m·batch`, at a pace
+# m called *momentum* (not the optimizer's), and they keep the *unbiased* variance (divided by B − 1) where the
+# batch was normalised by the biased one.
 #
 # **Predict first.** The averages begin at mean 0 and variance 1. With momentum 0.001, how much of that beginning is
 # left after 1,000 steps? What should batch norm do with a batch of one?
@@ -783,9 +786,11 @@ plt.show()
 # 2.2089 for Kaiming and 2.2189 with batch norm.
 #
 # **Learned.** The first step told it: the net that begins far above ln 27 and is black inside trains worst, and one
-# look at its first loss would have saved the run. Kaiming's scale and batch norm both mend it, by other means: one
-# sets the size once, the other at every step. Here batch norm is no better: four layers with good weights don't
-# need it. It is for nets whose weights cannot be set so well, deeper ones and larger rates.
+# look at its first step would have saved the run. A good first loss alone does not clear the hidden layers: look at
+# the flat shares, too. Both mended nets have Kaiming's scale and a small last layer; batch norm, which sets the
+# size anew at every step, stands on top of it in the third, and cannot mend a last layer that is too large, which
+# comes after it. Here batch norm is no better: four layers with good weights don't need it. It is for nets whose
+# weights cannot be set so well, deeper ones and larger rates.
 #
 # **Done when.** The two mended nets beat the first by more than 0.2 nats on dev.
 #
