@@ -111,7 +111,9 @@ class Sandbox:
 
 def step_of(call: list[str]) -> str:
     if "install" in call:
-        return {".[charloom,report,dev]": "project", ".[bench,bridges,notebooks,site]": "more"}.get(call[-1], call[-1])
+        return {".[charloom,fast,report,dev]": "project", ".[bench,bridges,notebooks,site]": "more"}.get(
+            call[-1], call[-1]
+        )
     return call[call.index("-m") + 1]
 
 
@@ -156,7 +158,7 @@ def test_first_use_installs_torch_first_and_always_with_the_constraints(sandbox:
         assert call[0] == str(sandbox.project)
         assert "install -c constraints.txt" in " ".join(call)
         assert "--python .venv/bin/python" in " ".join(call)
-    assert calls[3][-3:] == ["--no-build-isolation", "--editable", ".[charloom,report,dev]"]
+    assert calls[3][-3:] == ["--no-build-isolation", "--editable", ".[charloom,fast,report,dev]"]
     assert err.count("Collecting") == 3
     assert re.findall(r"^lab: \[(./.)\]", err, re.MULTILINE) == ["1/4", "2/4", "3/4", "4/4"]
 
@@ -406,7 +408,7 @@ def test_everything_that_is_installed_is_pinned() -> None:
     """Name by name, the pins are the project with its extras and all they need."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    closure = installed_closure(["telltales[charloom,report,dev,bench,bridges,notebooks,site]"])
+    closure = installed_closure(["telltales[charloom,fast,report,dev,bench,bridges,notebooks,site]"])
     del closure["telltales"]
     assert {canonicalize_name(name): version for name, version in pins.items()} == {
         name: distribution.version.partition("+")[0]

@@ -99,7 +99,7 @@ def test_the_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_the_tree_names_every_file() -> None:
     tree = README.partition("## The tree")[2].partition("\n## ")[0]
-    packages = ("src/charloom", "src/charloom/models", "src/telltales")
+    packages = ("src/charloom", "src/charloom/compiled", "src/charloom/models", "src/telltales")
     present = {path.name for package in packages for path in (ROOT / package).glob("*.py")}
     present -= {"__init__.py", "__main__.py", "neural.py"}
     listed = set(re.findall(r"\b[a-z_]+\.py\b", tree))

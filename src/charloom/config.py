@@ -22,6 +22,8 @@ Normalization = Literal["nfc", "none"]
 Activation = Literal["tanh", "relu", "leaky-relu", "gelu", "silu", "sigmoid", "identity"]
 Norm = Literal["none", "batch", "layer", "rms"]
 Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal", "default"]
+Engine = Literal["auto", "torch", "compiled"]
+BatchKind = Literal["rows", "distinct"]
 
 BUILTIN_DATA = "ssa-2018"
 
@@ -231,10 +233,12 @@ class TrainingConfig:
     """Where to train; `auto` takes a GPU where there is one."""
     threads: int = 1
     """CPU threads; for small batches one is fastest. Results are bit-identical for the same number only."""
-    engine: Literal["torch"] = "torch"
-    """The training loop."""
-    batches: Literal["rows"] = "rows"
-    """How contexts are sampled: `rows` visits every row once per epoch, in random order."""
+    engine: Engine = "auto"
+    """The training loop: `torch`, `compiled` (small networks on the CPU, much faster), or `auto`, which takes the
+    latter where it can and says so."""
+    batches: BatchKind = "rows"
+    """What a batch holds: `rows`, every one once per epoch in random order, or `distinct` contexts, each with all its
+    targets and weighted by its count (no batch norm, no dropout)."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):
@@ -250,8 +254,8 @@ class TrainingConfig:
         _one_of("optimizer", self.optimizer, Literal["sgd", "adam", "adamw"])
         _one_of("schedule", self.schedule, Literal["constant", "step", "cosine"])
         _one_of("device", self.device, Literal["auto", "cpu", "cuda"])
-        _one_of("engine", self.engine, Literal["torch"])
-        _one_of("batches", self.batches, Literal["rows"])
+        _one_of("engine", self.engine, Engine)
+        _one_of("batches", self.batches, BatchKind)
         if self.optimizer != "sgd":
             _require(self.momentum == 0, f"--momentum does not apply to {self.optimizer}", "Use --optimizer sgd.")
         if self.clip is not None:

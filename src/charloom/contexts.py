@@ -7,15 +7,16 @@ text times the context length.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from charloom.vocabulary import MARKER, Encoded
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Float, Int
 
 
 class Contexts:
@@ -68,6 +69,119 @@ def distinct_contexts(
     place_values = vocabulary_size ** np.arange(length - 1, -1, -1, dtype=np.int64)
     keys, which = np.unique(contexts @ place_values, return_inverse=True)
     return keys[:, None] // place_values % vocabulary_size, which
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Some steps' batches. Each row is a context with the targets that follow it, and a weight in the mean.
+
+    Row ``r`` of ``contexts`` has the targets ``targets[starts[r]:starts[r + 1]]``, which follow it with ``shares`` that
+    sum to 1. Step ``s`` trains on ``rows[s]``; its loss is the sum of ``weights[s]`` times the cross-entropies.
+    """
+
+    contexts: Int[np.ndarray, "pool context"]
+    starts: Int[np.ndarray, " pool_and_1"]
+    targets: Int[np.ndarray, " pairs"]
+    shares: Float[np.ndarray, " pairs"]
+    rows: Int[np.ndarray, "steps batch"]
+    weights: Float[np.ndarray, "steps batch"]
+    numbers: Int[np.ndarray, "steps batch"]
+    """What the rows are called outside: numbers of training rows, or of distinct contexts."""
+
+    def dense(self, vocabulary_size: int) -> Float[np.ndarray, "pool vocab"]:
+        """The shares of every target after each context."""
+        table = np.zeros((len(self.contexts), vocabulary_size), dtype=np.float32)
+        table[np.repeat(np.arange(len(self.contexts)), np.diff(self.starts)), self.targets] = self.shares
+        return table
+
+
+class BatchSource(Protocol):
+    """Where batches come from. They are a function of the step, so that a resumed training needs nothing restored."""
+
+    def batches(self, first_step: int, steps: int) -> Batches:
+        """The batches of ``steps`` steps from ``first_step`` (from 0) on."""
+
+
+class RowBatches:
+    """Batches of rows, each row once per epoch, in random order; a row's target is the one that follows it there."""
+
+    def __init__(self, contexts: Contexts, batch_size: int, seed: int) -> None:
+        self._contexts = contexts
+        self._order = RowOrder(len(contexts), batch_size, seed)
+
+    def batches(self, first_step: int, steps: int) -> Batches:
+        """See `BatchSource`. All rows weigh the same."""
+        rows = self._order.indices(first_step, steps)
+        contexts, targets = self._contexts.rows(rows.reshape(-1))
+        return Batches(
+            contexts=contexts,
+            starts=np.arange(rows.size + 1),
+            targets=targets,
+            shares=np.ones(rows.size, dtype=np.float32),
+            rows=np.arange(rows.size).reshape(rows.shape),
+            weights=np.full(rows.shape, 1 / rows.shape[1], dtype=np.float32),
+            numbers=rows,
+        )
+
+
+class DistinctBatches:
+    """Batches of distinct contexts, each with all the targets that follow it anywhere.
+
+    The cross-entropy of each context against the shares of its targets, weighted by how often it occurs, sums to the
+    loss over all rows exactly. Where not every context fits into a batch, its first half holds the commonest ones, and
+    the others are drawn by their counts: ordered by their newest characters, one from each stretch of equal mass. Every
+    one of those weighs the same, so that the expected loss, and the expected gradient, are those over all rows.
+    """
+
+    STEPS_AT_ONCE = 256
+
+    def __init__(self, contexts: Contexts, vocabulary_size: int, batch_size: int, seed: int) -> None:
+        rows, targets = contexts.all_rows()
+        newest_first, which = distinct_contexts(rows[:, ::-1], vocabulary_size)
+        self.contexts = np.ascontiguousarray(newest_first[:, ::-1])
+        """The distinct contexts, (distinct, context)."""
+        self.counts = np.bincount(which)
+        """How many rows have each."""
+        pairs, counts = np.unique(which * vocabulary_size + targets, return_counts=True)
+        context, self._targets = np.divmod(pairs, vocabulary_size)
+        self._starts = np.searchsorted(context, np.arange(len(self.counts) + 1))
+        self._shares = (counts / self.counts[context]).astype(np.float32)
+        self._seed = seed
+        self._everything = len(self.counts) <= batch_size
+        kept = len(self.counts) if self._everything else batch_size // 2
+        by_count = np.argsort(-self.counts, kind="stable")
+        self._kept = np.sort(by_count[:kept])
+        self._others = np.sort(by_count[kept:])
+        self._drawn = 0 if self._everything else batch_size - kept
+        self._mass = np.cumsum(self.counts[self._others])
+        self._draws = lru_cache(maxsize=2)(self._draw)
+
+    def batches(self, first_step: int, steps: int) -> Batches:
+        """See `BatchSource`."""
+        kept = np.broadcast_to(self._kept, (steps, len(self._kept)))
+        certain = self.counts[self._kept] / self.counts.sum()
+        weights = np.empty((steps, len(self._kept) + self._drawn), dtype=np.float32)
+        weights[:, : len(self._kept)] = certain
+        if self._drawn:
+            weights[:, len(self._kept) :] = self._mass[-1] / self.counts.sum() / self._drawn
+            drawn = [self._draws(block)[step] for block, step in self._steps(first_step, steps)]
+            rows = np.concatenate([kept, np.stack(drawn)], axis=1)
+        else:
+            rows = np.ascontiguousarray(kept)
+        return Batches(self.contexts, self._starts, self._targets, self._shares, rows, weights, numbers=rows)
+
+    def _steps(self, first: int, steps: int) -> Iterator[tuple[int, int]]:
+        return (divmod(step, self.STEPS_AT_ONCE) for step in range(first, first + steps))
+
+    def _draw(self, block: int) -> Int[np.ndarray, "steps drawn"]:
+        """One context from each of as many stretches of equal mass, for the steps of a block."""
+        key = np.array([self._seed, block], dtype=np.uint64)
+        random = np.random.Generator(np.random.Philox(key=key))
+        place = (np.arange(self._drawn) + random.random((self.STEPS_AT_ONCE, self._drawn))) / self._drawn
+        found: Int[np.ndarray, "steps drawn"] = self._others[
+            np.searchsorted(self._mass, place * self._mass[-1], side="right").clip(max=len(self._others) - 1)
+        ]
+        return found
 
 
 class RowOrder:

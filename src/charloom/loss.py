@@ -21,6 +21,18 @@ def cross_entropy(
     return torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
+def soft_cross_entropy(
+    logits: Float[torch.Tensor, "batch vocab"],
+    shares: Float[torch.Tensor, "batch vocab"],
+    weights: Float[torch.Tensor, " batch"],
+) -> Float[torch.Tensor, ""]:
+    """Nats per character where a row stands for many: each row's targets have ``shares`` of 1, and it a weight."""
+    import torch
+
+    losses = torch.nn.functional.cross_entropy(logits, shares, reduction="none")
+    return torch.dot(losses, weights.to(losses.dtype))
+
+
 def log_softmax(logits: Float[np.ndarray, "*batch vocab"]) -> Float[np.ndarray, "*batch vocab"]:
     """Natural log-probabilities in float64. Finite for logits of any size; a logit of -inf stays -inf."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)

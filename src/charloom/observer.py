@@ -22,7 +22,8 @@ class Step:
     number: int
     loss: Float[torch.Tensor, ""]
     contexts: Int[torch.Tensor, "batch context"]
-    targets: Int[torch.Tensor, " batch"]
+    targets: Int[torch.Tensor, " batch"] | None
+    """None for batches of distinct contexts, each of which has several."""
     rows: Int[np.ndarray, " batch"]
     learning_rate: float
 
@@ -48,7 +49,13 @@ class Observer:
         """Before the first step, or the first one after a resume."""
 
     def stepped(self, training: Training, step: Step) -> None:
-        """After each optimizer step."""
+        """After each optimizer step. A training that is seen this closely is run by PyTorch, step by step."""
+
+    def compiling(self, training: Training) -> None:
+        """When the first step is kept waiting by a compiler, which happens once on a machine. From another thread."""
+
+    def advanced(self, training: Training, loss: Float[torch.Tensor, ""] | float) -> None:
+        """After one step or several, as many as the engine does at once; ``loss`` is that of the last one."""
 
     def evaluated(self, training: Training, measurement: Measurement) -> None:
         """After each evaluation on dev."""

@@ -7,20 +7,24 @@ batch order is a function of the step, and weights, optimizer and random state a
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 
 from charloom.checkpoint import Arrays
 from charloom.config import TrainingConfig
-from charloom.contexts import Contexts, RowOrder
+from charloom.contexts import BatchSource, Contexts, DistinctBatches, RowBatches
+from charloom.engine import CompiledEngine, why_not_compiled
 from charloom.errors import CheckpointError, ConfigError, TrainingError
 from charloom.evaluation import mean_loss
-from charloom.loss import cross_entropy
+from charloom.loss import cross_entropy, soft_cross_entropy
+from charloom.models.mlp import MLP
 from charloom.models.neural import NeuralModel
 from charloom.observer import Measurement, Observer, Outcome, Step
 from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer
@@ -28,10 +32,13 @@ from charloom.recalibration import has_batch_norm, recalibrate
 from charloom.vocabulary import Encoded
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float, Int
 
 STEPS_AT_ONCE = 256
+CHUNK_SECONDS = 0.1
+"""How long a stretch of compiled steps may take: nothing is seen or stopped before it ends."""
+COMPILING_SECONDS = 1.0
+"""After how long observers are told that the compiled loop is still being compiled."""
 
 
 class Training:
@@ -47,7 +54,8 @@ class Training:
     ) -> None:
         """``schedule`` gives the learning rate after so many finished steps; left out, ``config`` says it.
 
-        Raises `ConfigError` for batch norm with batches of one row, and for a device that is not there.
+        Raises `ConfigError` for batch norm with batches of one row, for distinct contexts where a row is not judged
+        by itself, and for a device that is not there.
         """
         if config.batch_size == 1 and has_batch_norm(model):
             raise ConfigError("batch norm needs more than one row per batch", remedy="Use --batch-size 2 or more.")
@@ -71,15 +79,28 @@ class Training:
         self._steps_summed = 0
         self._random_state = torch.Generator().manual_seed(config.seed).get_state()
         self._cuda_random_state: torch.Tensor | None = None
-        self._order = RowOrder(len(self.contexts), config.batch_size, config.seed)
+        self._source: BatchSource
+        if config.batches == "distinct":
+            _check_rows_are_independent(model)
+            size, seed = config.batch_size, config.seed
+            self._source = DistinctBatches(self.contexts, model.vocabulary_size, size, seed)
+        else:
+            self._source = RowBatches(self.contexts, config.batch_size, config.seed)
+        self.engine: Literal["torch", "compiled"] = "torch"
+        """What trains, known once the training runs."""
+        self.engine_reason = "asked for"
+        """Why that."""
         self._running = False
         self._stop_requested = False
 
     def first_batch(self) -> tuple[Int[torch.Tensor, "batch context"], Int[torch.Tensor, " batch"]]:
-        """Contexts and targets of the first step."""
-        (rows,) = self._order.indices(0, 1)
-        contexts, targets = (torch.from_numpy(part).to(self.device) for part in self.contexts.rows(rows))
-        return contexts, targets
+        """Contexts and targets of the first step; of several targets of a context, the commonest."""
+        batches = self._source.batches(0, 1)
+        rows = batches.rows[0]
+        first, last = batches.starts[rows], batches.starts[rows + 1]
+        commonest = [a + batches.shares[a:b].argmax() for a, b in zip(first, last, strict=True)]
+        contexts, targets = batches.contexts[rows], batches.targets[commonest]
+        return torch.from_numpy(contexts).to(self.device), torch.from_numpy(targets).to(self.device)
 
     def request_stop(self) -> None:
         """Let the loop end after the step it is in; safe to call from a signal handler or an observer."""
@@ -92,6 +113,7 @@ class Training:
         """
         self._stop_requested = False
         on_step = [o for o in observers if type(o).stepped is not Observer.stepped]
+        self._choose_engine(bool(on_step))
         outcome: Outcome = "failed"
         try:
             with self._own_threads_and_random_state():
@@ -168,41 +190,112 @@ class Training:
         if not 0 <= self.best_step <= self.step <= self.steps or self._steps_summed < 0:
             raise CheckpointError(f"the training state is at step {self.step} of {self.steps}")
 
+    def _choose_engine(self, seen_closely: bool) -> None:
+        reason = "it was asked for"
+        if self.config.engine != "torch":
+            reason = why_not_compiled(self.model, self.device) or (
+                "every step is looked at" if seen_closely else "fastest"
+            )
+        self.engine = "compiled" if reason == "fastest" else "torch"
+        self.engine_reason = reason
+
     def _loop(self, observers: Sequence[Observer], on_step: Sequence[Observer]) -> Outcome:
         config = self.config
         self.model.train()
         started, seconds_before = time.perf_counter(), self.seconds
-        for rows, contexts, targets in self._batches():
-            if self._stop_requested:
-                return "interrupted"
-            learning_rate = self._learning_rate(self.step)
-            loss = self._update(contexts, targets, learning_rate)
-            self.step += 1
+        on_advance = [o for o in observers if type(o).advanced is not Observer.advanced]
+        advances = self._by_chunks(observers) if self.engine == "compiled" else self._by_steps()
+        for learning_rate, loss, step in advances:
             self.seconds = seconds_before + time.perf_counter() - started
-            for observer in on_step:
-                observer.stepped(self, Step(self.step, loss, contexts, targets, rows, learning_rate))
+            if step is not None:
+                for observer in on_step:
+                    observer.stepped(self, step)
+            for observer in on_advance:
+                observer.advanced(self, loss)
             if self.step % self.evaluate_every == 0 or self.step == self.steps:
                 self._evaluate(observers, learning_rate)
             if self.step % config.checkpoint_every == 0:
                 self._checkpoint(observers)
             if config.patience is not None and self.evaluations_since_best >= config.patience:
                 return "stopped early"
-        return "finished"
+        return "finished" if self.step == self.steps else "interrupted"
 
-    def _batches(
-        self,
-    ) -> Iterator[tuple[Int[np.ndarray, " batch"], Int[torch.Tensor, "batch context"], Int[torch.Tensor, " batch"]]]:
-        """The batches still to come, made and moved to the device many at a time."""
+    def _by_steps(self) -> Iterator[tuple[float, torch.Tensor, Step]]:
+        """PyTorch's own loop: the learning rate, the loss and the step, after each."""
+        for rows, contexts, targets, weights in self._batches():
+            if self._stop_requested:
+                return
+            learning_rate = self._learning_rate(self.step)
+            loss = self._update(contexts, targets, weights, learning_rate)
+            self.step += 1
+            hard = None if weights is not None else targets
+            yield learning_rate, loss, Step(self.step, loss, contexts, hard, rows, learning_rate)
+
+    def _by_chunks(self, observers: Sequence[Observer]) -> Iterator[tuple[float, float, None]]:
+        """The compiled loop: the last learning rate and loss, after some steps, at most up to the next event."""
+        assert isinstance(self.model, MLP)
+        engine = CompiledEngine(self.model, self.optimizer, self.config, self.step)
+
+        def say_so() -> None:
+            for observer in observers:
+                observer.compiling(self)
+
+        slow = threading.Timer(COMPILING_SECONDS, say_so)
+        slow.daemon = True
+        slow.start()
+        try:
+            engine.train(self._source.batches(self.step, 1), np.empty(0))
+        finally:
+            slow.cancel()
+        chunk = 1
+        while self.step < self.steps and not self._stop_requested:
+            events = (self.evaluate_every, self.config.checkpoint_every)
+            steps = min(chunk, self.steps - self.step, *(every - self.step % every for every in events))
+            rates = np.array([self._learning_rate(self.step + number) for number in range(steps)])
+            began = time.perf_counter()
+            losses = engine.train(self._source.batches(self.step, steps), rates)
+            for loss in losses[:steps]:
+                if not math.isfinite(loss):
+                    self._not_finite(float(loss))
+                self._loss_sum += float(loss)
+                self.step += 1
+                self._steps_summed += 1
+            yield float(rates[-1]), float(losses[-1]), None
+            chunk = (
+                STEPS_AT_ONCE
+                if time.perf_counter() - began < steps * CHUNK_SECONDS / STEPS_AT_ONCE
+                else max(1, chunk // 2)
+            )
+
+    def _batches(self) -> Iterator[tuple[np.ndarray[Any, Any], torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+        """The batches still to come, made and moved to the device many at a time: rows, contexts, targets, weights.
+
+        For batches of rows, targets are ids (batch,) and there are no weights; for distinct contexts they are shares
+        (batch, vocab).
+        """
         while self.step < self.steps:
-            steps = min(STEPS_AT_ONCE, self.steps - self.step)
-            rows = self._order.indices(self.step, steps)
-            contexts, targets = (torch.from_numpy(part).to(self.device) for part in self.contexts.rows(rows))
-            yield from zip(rows, contexts.unbind(), targets.unbind(), strict=True)
+            batches = self._source.batches(self.step, min(STEPS_AT_ONCE, self.steps - self.step))
+            contexts = torch.from_numpy(batches.contexts).to(self.device)
+            if self.config.batches == "rows":
+                shape = batches.rows.shape
+                targets = torch.from_numpy(batches.targets).to(self.device)
+                for row in zip(batches.numbers, contexts.view(*shape, -1), targets.view(shape), strict=True):
+                    yield *row, None
+                continue
+            table = torch.from_numpy(batches.dense(self.model.vocabulary_size)).to(self.device)
+            every = (torch.from_numpy(part).to(self.device) for part in (batches.rows, batches.weights))
+            for numbers, (rows, weights) in zip(batches.rows, zip(*every, strict=True), strict=True):
+                yield numbers, contexts[rows], table[rows], weights
 
     def _update(
-        self, contexts: Int[torch.Tensor, "batch context"], targets: Int[torch.Tensor, " batch"], learning_rate: float
+        self,
+        contexts: Int[torch.Tensor, "batch context"],
+        targets: torch.Tensor,
+        weights: Float[torch.Tensor, " batch"] | None,
+        learning_rate: float,
     ) -> Float[torch.Tensor, ""]:
-        loss = cross_entropy(self.model(contexts), targets)
+        logits = self.model(contexts)
+        loss = cross_entropy(logits, targets) if weights is None else soft_cross_entropy(logits, targets, weights)
         if self.device.type == "cpu" and not math.isfinite(loss.item()):
             self._not_finite(loss.item())
         self.optimizer.zero_grad()
@@ -287,6 +380,18 @@ def load_arrays(model: torch.nn.Module, arrays: Arrays) -> None:
                 f" and should be {tuple(tensor.shape)} {tensor.dtype}"
             )
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+
+
+def _check_rows_are_independent(model: torch.nn.Module) -> None:
+    """Raise `ConfigError` where a row's loss depends on the other rows or on chance."""
+    what = "batch norm" if has_batch_norm(model) else None
+    if any(isinstance(module, torch.nn.Dropout) for module in model.modules()):
+        what = "dropout"
+    if what:
+        raise ConfigError(
+            f"distinct contexts do not go with {what}: a context that occurs 900 times would be one row, not 900",
+            remedy="Use --batches rows.",
+        )
 
 
 def _checked_random_state(state: np.ndarray[Any, Any]) -> torch.Tensor:

@@ -7,13 +7,16 @@ import os
 import signal
 import time
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from charloom.cli.console import err, log
-from charloom.observer import Measurement, Observer, Outcome, Step
+from charloom.observer import Measurement, Observer, Outcome
 from charloom.training import Training
+
+if TYPE_CHECKING:
+    import torch
 
 REFRESH_SECONDS = 0.2
 
@@ -43,22 +46,28 @@ class ProgressDisplay(Observer):
         self._started = 0.0
 
     def started(self, training: Training) -> None:
-        """Show the bar."""
+        """Show the bar, and say what trains."""
+        if training.config.engine != "torch" and not self._one_of_many:
+            log(f"engine: {training.engine} ({training.engine_reason})")
         self._first_step, self._started = training.step, time.perf_counter()
         self._bar.start()
         self._task = self._bar.add_task(self._title, total=training.steps, completed=training.step, loss="", speed="")
 
-    def stepped(self, training: Training, step: Step) -> None:
+    def compiling(self, training: Training) -> None:
+        """Say what is being waited for."""
+        log("Compiling the training loop: some ten seconds, once on this machine.")
+
+    def advanced(self, training: Training, loss: torch.Tensor | float) -> None:
         """Move the bar, a few times a second at most: reading the loss makes a GPU wait."""
         now = time.perf_counter()
         if self._bar.disable or now - self._shown_at < REFRESH_SECONDS:
             return
         self._shown_at = now
-        speed = (step.number - self._first_step) / (now - self._started)
+        speed = (training.step - self._first_step) / (now - self._started)
         self._bar.update(
             self._task,
-            completed=step.number,
-            loss=f"loss {step.loss.item():.3f}{self._dev}",
+            completed=training.step,
+            loss=f"loss {float(loss):.3f}{self._dev}",
             speed=f"{speed:,.0f} steps/s",
         )
 
