@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import small
-from charloom.contexts import Batches, Contexts, DistinctBatches
+from charloom.contexts import Batches, Contexts, DistinctBatches, DistinctContexts
 from charloom.models import build_neural
 
 LENGTH = 2
@@ -26,7 +26,7 @@ def model() -> torch.nn.Module:
 
 
 def source(contexts: Contexts, batch_size: int, seed: int = 0) -> DistinctBatches:
-    return DistinctBatches(contexts, len(small.dataset().vocabulary), batch_size, seed)
+    return DistinctBatches(DistinctContexts(contexts, len(small.dataset().vocabulary)), batch_size, seed)
 
 
 def loss_and_gradient(model: torch.nn.Module, batches: Batches, step: int) -> tuple[float, torch.Tensor]:
@@ -73,9 +73,9 @@ def test_the_gradient_of_a_part_is_on_average_that_of_all_rows(contexts: Context
 
 
 def test_every_context_can_be_drawn_with_the_chance_that_its_count_gives(contexts: Contexts) -> None:
-    made = source(contexts, 40)
-    batches = made.batches(0, 4_096)
-    times = np.bincount(batches.rows.reshape(-1), minlength=len(made.counts))
+    made = DistinctContexts(contexts, len(small.dataset().vocabulary))
+    batches = DistinctBatches(made, 40, 0).batches(0, 4_096)
+    times = np.bincount(batches.rows.reshape(-1), minlength=len(made))
     kept = times == 4_096
     assert kept.sum() == 20
     assert made.counts[kept].min() >= made.counts[~kept].max()
@@ -91,3 +91,20 @@ def test_a_batch_is_a_function_of_seed_and_step(contexts: Contexts) -> None:
     np.testing.assert_array_equal(whole.rows[250:270], part.rows)
     np.testing.assert_array_equal(whole.weights[250:270], part.weights)
     assert (source(contexts, 40, seed=1).batches(0, 600).rows != whole.rows).any()
+
+
+def test_they_are_taken_unasked_where_contexts_repeat_and_nothing_speaks_against_it() -> None:
+    short = {"model": "mlp", "context_length": 1, "embedding": 3, "hidden": 8}
+    free = {"batch_size": None}
+    taken = small.training(short, **free).config
+    assert (taken.batches, taken.batch_size, taken.learning_rate) == ("distinct", 512, 0.03)
+    for model, settings in (
+        (short, {"batch_size": 16}),
+        (short, free | {"learning_rate": 0.01}),
+        (short | {"norm": "batch"}, free),
+        (short | {"dropout": 0.1}, free),
+        (short | {"context_length": 3}, free),
+    ):
+        config = small.training(model, **settings).config
+        assert config.batches == "rows"
+        assert config.learning_rate == settings.get("learning_rate", 0.008)

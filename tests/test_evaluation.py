@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from charloom import evaluation
-from charloom.contexts import Contexts
-from charloom.evaluation import evaluate, item_losses, mean_loss, sample_quality, target_losses
+from charloom.contexts import Contexts, DistinctContexts
+from charloom.evaluation import evaluate, item_losses, mean_loss, mean_nats, sample_quality, target_losses
 from charloom.models.counts import Bigram
 from charloom.vocabulary import Encoded, Vocabulary
 from oracles.language import TableModel, next_shares
@@ -49,6 +49,12 @@ def test_losses_are_those_of_a_loop(items, context_length, training_items):
     by_item = losses_by_loop(model, items)
     assert_allclose(target_losses(model, encoded), flat(by_item), rtol=1e-12)
     assert_allclose(item_losses(model, encoded), [mean(losses) for losses in by_item], rtol=1e-12)
+
+    distinct = DistinctContexts(Contexts(encoded, context_length), 4)
+    for logits_at_once in (1, 1 << 22):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(evaluation, "LOGITS_AT_ONCE", logits_at_once)
+            assert_allclose(mean_nats(model, distinct), mean(flat(by_item)), rtol=1e-12)
 
     found = evaluate(model, encoded, items, training_items)
     seen = [losses for item, losses in zip(items, by_item, strict=True) if item in training_items]

@@ -77,6 +77,7 @@ def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
         "bridges",
         "charloom",
         "dev",
+        "fast",
         "notebooks",
         "report",
         "site",

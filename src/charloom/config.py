@@ -23,7 +23,9 @@ Activation = Literal["tanh", "relu", "leaky-relu", "gelu", "silu", "sigmoid", "i
 Norm = Literal["none", "batch", "layer", "rms"]
 Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal", "default"]
 Engine = Literal["auto", "torch", "compiled"]
-BatchKind = Literal["rows", "distinct"]
+BatchKind = Literal["auto", "rows", "distinct"]
+REPEATS = 10
+"""Rows for each distinct context from which on batches of distinct contexts are faster to the same loss."""
 
 BUILTIN_DATA = "ssa-2018"
 
@@ -198,13 +200,13 @@ class TrainingConfig:
     """How a neural model is trained. Counted models take none of these."""
 
     steps: int | None = None
-    """Optimizer steps. [default: 20 epochs, but at least 200 and at most 10,000]"""
-    batch_size: int = 256
-    """Rows (context, target) per step."""
+    """Optimizer steps. [default: 20 epochs, or 80 times the distinct contexts; at least 200 and at most 10,000]"""
+    batch_size: int | None = None
+    """Rows (context, target) per step, or distinct contexts. [default: 256; 512]"""
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
     """Update rule."""
-    learning_rate: float = 0.008
-    """Peak learning rate."""
+    learning_rate: float | None = None
+    """Peak learning rate. [default: 0.008; 0.03 for distinct contexts]"""
     momentum: float = 0.0
     """Momentum of SGD."""
     weight_decay: float = 0.1
@@ -236,9 +238,10 @@ class TrainingConfig:
     engine: Engine = "auto"
     """The training loop: `torch`, `compiled` (small networks on the CPU, much faster), or `auto`, which takes the
     latter where it can and says so."""
-    batches: BatchKind = "rows"
+    batches: BatchKind = "auto"
     """What a batch holds: `rows`, every one once per epoch in random order, or `distinct` contexts, each with all its
-    targets and weighted by its count (no batch norm, no dropout)."""
+    targets and weighted by its count (no batch norm, no dropout). `auto` takes the latter where a context has at
+    least 10 rows on average, unless the batch size or the learning rate is given."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):
@@ -247,7 +250,8 @@ class TrainingConfig:
         for name in ("weight_decay", "warmup"):
             _at_least(name, getattr(self, name), 0)
         _seed(self.seed)
-        _require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} is not above 0", "Try 0.005.")
+        if self.learning_rate is not None:
+            _require(self.learning_rate > 0, f"--learning-rate {self.learning_rate} is not above 0", "Try 0.005.")
         _require(0 <= self.momentum < 1, f"--momentum {self.momentum} is not in [0, 1)", "Try 0.9.")
         _require(0 < self.drop_at <= 1, f"--drop-at {self.drop_at} is not in (0, 1]", "Try 0.5.")
         _require(0 < self.drop_factor <= 1, f"--drop-factor {self.drop_factor} is not in (0, 1]", "Try 0.1.")
@@ -269,10 +273,32 @@ class TrainingConfig:
                 "Shorten the warm-up.",
             )
 
-    def resolved(self, rows: int) -> TrainingConfig:
-        """The same configuration with steps and evaluations filled in for ``rows`` training rows."""
-        steps = self.steps or min(10_000, max(200, 20 * rows // self.batch_size))
-        return dataclasses.replace(self, steps=steps, evaluate_every=self.evaluate_every or max(1, steps // 20))
+    @property
+    def may_be_distinct(self) -> bool:
+        """Whether `auto` is free to choose batches of distinct contexts."""
+        return self.batches == "auto" and self.batch_size is None and self.learning_rate is None
+
+    def resolved(self, rows: int, distinct: int | None = None) -> TrainingConfig:
+        """The same configuration with everything filled in, for ``rows`` training rows.
+
+        ``distinct``: how many distinct contexts they have, where a batch may hold those. Left out, ``auto`` is rows.
+        """
+        batches = self.batches
+        if batches == "auto":
+            repeated = distinct is not None and rows >= REPEATS * distinct
+            batches = "distinct" if repeated and self.may_be_distinct else "rows"
+        over_contexts = batches == "distinct" and distinct is not None
+        batch_size = self.batch_size or (512 if over_contexts else 256)
+        visits = 80 * distinct if over_contexts and distinct is not None else 20 * rows
+        steps = self.steps or min(10_000, max(200, visits // batch_size))
+        return dataclasses.replace(
+            self,
+            batches=batches,
+            batch_size=batch_size,
+            learning_rate=self.learning_rate or (0.03 if over_contexts else 0.008),
+            steps=steps,
+            evaluate_every=self.evaluate_every or max(1, steps // 20),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,27 @@ def distinct_contexts(
     return keys[:, None] // place_values % vocabulary_size, which
 
 
+class DistinctContexts:
+    """The distinct contexts of some rows, how often each occurs, and what follows it how often.
+
+    Context ``i`` is followed by ``targets[starts[i]:starts[i + 1]]``. Contexts are in the order of their ids, the
+    newest first.
+    """
+
+    def __init__(self, rows: Contexts, vocabulary_size: int) -> None:
+        contexts, targets = rows.all_rows()
+        newest_first, which = distinct_contexts(contexts[:, ::-1], vocabulary_size)
+        self.contexts: Int[np.ndarray, "distinct context"] = newest_first[:, ::-1].copy()
+        self.counts: Int[np.ndarray, " distinct"] = np.bincount(which)
+        pairs, pair_counts = np.unique(which * vocabulary_size + targets, return_counts=True)
+        which, self.targets = np.divmod(pairs, vocabulary_size)
+        self.starts: Int[np.ndarray, " distinct_and_1"] = np.searchsorted(which, np.arange(len(self.counts) + 1))
+        self.target_counts: Int[np.ndarray, " pairs"] = pair_counts
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
 @dataclass(frozen=True)
 class Batches:
     """Some steps' batches. Each row is a context with the targets that follow it, and a weight in the mean.
@@ -135,40 +156,43 @@ class DistinctBatches:
 
     STEPS_AT_ONCE = 256
 
-    def __init__(self, contexts: Contexts, vocabulary_size: int, batch_size: int, seed: int) -> None:
-        rows, targets = contexts.all_rows()
-        newest_first, which = distinct_contexts(rows[:, ::-1], vocabulary_size)
-        self.contexts = np.ascontiguousarray(newest_first[:, ::-1])
-        """The distinct contexts, (distinct, context)."""
-        self.counts = np.bincount(which)
-        """How many rows have each."""
-        pairs, counts = np.unique(which * vocabulary_size + targets, return_counts=True)
-        context, self._targets = np.divmod(pairs, vocabulary_size)
-        self._starts = np.searchsorted(context, np.arange(len(self.counts) + 1))
-        self._shares = (counts / self.counts[context]).astype(np.float32)
+    def __init__(self, distinct: DistinctContexts, batch_size: int, seed: int) -> None:
+        self._distinct = distinct
+        self._counts = distinct.counts
+        self._shares = (distinct.target_counts / np.repeat(distinct.counts, np.diff(distinct.starts))).astype(
+            np.float32
+        )
         self._seed = seed
-        self._everything = len(self.counts) <= batch_size
-        kept = len(self.counts) if self._everything else batch_size // 2
-        by_count = np.argsort(-self.counts, kind="stable")
+        self._everything = len(self._counts) <= batch_size
+        kept = len(self._counts) if self._everything else batch_size // 2
+        by_count = np.argsort(-self._counts, kind="stable")
         self._kept = np.sort(by_count[:kept])
         self._others = np.sort(by_count[kept:])
         self._drawn = 0 if self._everything else batch_size - kept
-        self._mass = np.cumsum(self.counts[self._others])
+        self._mass = np.cumsum(self._counts[self._others])
         self._draws = lru_cache(maxsize=2)(self._draw)
 
     def batches(self, first_step: int, steps: int) -> Batches:
         """See `BatchSource`."""
         kept = np.broadcast_to(self._kept, (steps, len(self._kept)))
-        certain = self.counts[self._kept] / self.counts.sum()
+        certain = self._counts[self._kept] / self._counts.sum()
         weights = np.empty((steps, len(self._kept) + self._drawn), dtype=np.float32)
         weights[:, : len(self._kept)] = certain
         if self._drawn:
-            weights[:, len(self._kept) :] = self._mass[-1] / self.counts.sum() / self._drawn
+            weights[:, len(self._kept) :] = self._mass[-1] / self._counts.sum() / self._drawn
             drawn = [self._draws(block)[step] for block, step in self._steps(first_step, steps)]
             rows = np.concatenate([kept, np.stack(drawn)], axis=1)
         else:
             rows = np.ascontiguousarray(kept)
-        return Batches(self.contexts, self._starts, self._targets, self._shares, rows, weights, numbers=rows)
+        return Batches(
+            contexts=self._distinct.contexts,
+            starts=self._distinct.starts,
+            targets=self._distinct.targets,
+            shares=self._shares,
+            rows=rows,
+            weights=weights,
+            numbers=rows,
+        )
 
     def _steps(self, first: int, steps: int) -> Iterator[tuple[int, int]]:
         return (divmod(step, self.STEPS_AT_ONCE) for step in range(first, first + steps))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charloom.contexts import Contexts, distinct_contexts
+from charloom.contexts import Contexts, DistinctContexts, distinct_contexts
 from charloom.loss import bits, log_softmax, perplexity
 from charloom.models import LanguageModel
 from charloom.vocabulary import Encoded
@@ -84,6 +84,19 @@ def item_losses(model: LanguageModel, encoded: Encoded) -> Float[np.ndarray, " i
 def mean_loss(model: LanguageModel, encoded: Encoded) -> Loss:
     """The token-weighted loss on all items."""
     return _loss(target_losses(model, encoded), len(encoded.starts))
+
+
+def mean_nats(model: LanguageModel, distinct: DistinctContexts) -> float:
+    """The same loss from distinct contexts, which can be made once for many evaluations."""
+    total, vocabulary_size = 0.0, model.vocabulary_size
+    size = max(1, LOGITS_AT_ONCE // vocabulary_size)
+    for first in range(0, len(distinct), size):
+        starts = distinct.starts[first : first + size + 1]
+        pairs = slice(starts[0], starts[-1])
+        log_p = log_softmax(model.next_logits(distinct.contexts[first : first + size]))
+        which = np.repeat(np.arange(len(log_p)), np.diff(starts))
+        total -= float(distinct.target_counts[pairs] @ log_p[which, distinct.targets[pairs]])
+    return total / int(distinct.counts.sum())
 
 
 def evaluate(

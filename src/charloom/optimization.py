@@ -21,6 +21,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
         {"params": [p for p in model.parameters() if id(p) not in matrices], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    assert config.learning_rate is not None
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
     rule = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -34,6 +35,7 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
     and Hutter 2017), ``step`` is multiplied by ``drop_factor`` once ``drop_at`` of all steps are done.
     """
     assert config.steps is not None
+    assert config.learning_rate is not None
     if step < config.warmup:
         return config.learning_rate * (step + 1) / (config.warmup + 1)
     if config.schedule == "step" and step >= config.drop_at * config.steps:

@@ -19,10 +19,10 @@ import torch
 
 from charloom.checkpoint import Arrays
 from charloom.config import TrainingConfig
-from charloom.contexts import BatchSource, Contexts, DistinctBatches, RowBatches
+from charloom.contexts import BatchSource, Contexts, DistinctBatches, DistinctContexts, RowBatches
 from charloom.engine import CompiledEngine, why_not_compiled
 from charloom.errors import CheckpointError, ConfigError, TrainingError
-from charloom.evaluation import mean_loss
+from charloom.evaluation import mean_loss, mean_nats
 from charloom.loss import cross_entropy, soft_cross_entropy
 from charloom.models.mlp import MLP
 from charloom.models.neural import NeuralModel
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 STEPS_AT_ONCE = 256
+LARGEST_DISTINCT = 1 << 21
+"""Rows up to which distinct contexts are looked for unasked: all rows are in memory then, at once."""
 CHUNK_SECONDS = 0.1
 """How long a stretch of compiled steps may take: nothing is seen or stopped before it ends."""
 COMPILING_SECONDS = 1.0
@@ -62,12 +64,18 @@ class Training:
         self.device = choose_device(config.device)
         self.model = model.to(self.device)
         self.contexts = Contexts(train, model.context_length)
-        self.config = config = config.resolved(len(self.contexts))
+        distinct = self._distinct_contexts(config)
+        self.config = config = config.resolved(len(self.contexts), None if distinct is None else len(distinct))
+        assert config.batch_size is not None
         assert config.steps is not None
         assert config.evaluate_every is not None
         self.steps, self.evaluate_every = config.steps, config.evaluate_every
         self._learning_rate = schedule or partial(learning_rate_at, config=config)
         self.dev = dev
+        dev_contexts = Contexts(dev, model.context_length)
+        self._distinct_dev = (
+            DistinctContexts(dev_contexts, model.vocabulary_size) if len(dev_contexts) <= LARGEST_DISTINCT else None
+        )
         self.optimizer = build_optimizer(self.model, config)
         self.step = 0
         self.seconds = 0.0
@@ -81,9 +89,8 @@ class Training:
         self._cuda_random_state: torch.Tensor | None = None
         self._source: BatchSource
         if config.batches == "distinct":
-            _check_rows_are_independent(model)
-            size, seed = config.batch_size, config.seed
-            self._source = DistinctBatches(self.contexts, model.vocabulary_size, size, seed)
+            assert distinct is not None
+            self._source = DistinctBatches(distinct, config.batch_size, config.seed)
         else:
             self._source = RowBatches(self.contexts, config.batch_size, config.seed)
         self.engine: Literal["torch", "compiled"] = "torch"
@@ -92,6 +99,18 @@ class Training:
         """Why that."""
         self._running = False
         self._stop_requested = False
+
+    def _distinct_contexts(self, config: TrainingConfig) -> DistinctContexts | None:
+        """Those of the training rows, where batches hold them or may."""
+        dependent = _what_makes_rows_dependent(self.model)
+        if config.batches == "distinct" and dependent:
+            raise ConfigError(
+                f"distinct contexts do not go with {dependent}: one that occurs 900 times would be one row, not 900",
+                remedy="Use --batches rows.",
+            )
+        free = config.may_be_distinct and not dependent and len(self.contexts) <= LARGEST_DISTINCT
+        wanted = config.batches == "distinct" or free
+        return DistinctContexts(self.contexts, self.model.vocabulary_size) if wanted else None
 
     def first_batch(self) -> tuple[Int[torch.Tensor, "batch context"], Int[torch.Tensor, " batch"]]:
         """Contexts and targets of the first step; of several targets of a context, the commonest."""
@@ -317,7 +336,8 @@ class Training:
         self._steps_summed = 0
         if self.config.recalibrate:
             recalibrate(self.model, self.contexts)
-        dev_loss = mean_loss(self.model, self.dev).nats
+        distinct = self._distinct_dev
+        dev_loss = mean_loss(self.model, self.dev).nats if distinct is None else mean_nats(self.model, distinct)
         best = dev_loss < self.best_loss
         if best:
             self.best_loss, self.best_step, self.evaluations_since_best = dev_loss, self.step, 0
@@ -382,16 +402,11 @@ def load_arrays(model: torch.nn.Module, arrays: Arrays) -> None:
     model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
 
 
-def _check_rows_are_independent(model: torch.nn.Module) -> None:
-    """Raise `ConfigError` where a row's loss depends on the other rows or on chance."""
-    what = "batch norm" if has_batch_norm(model) else None
+def _what_makes_rows_dependent(model: torch.nn.Module) -> str | None:
+    """What makes a row's loss depend on the other rows of its batch, or on chance."""
     if any(isinstance(module, torch.nn.Dropout) for module in model.modules()):
-        what = "dropout"
-    if what:
-        raise ConfigError(
-            f"distinct contexts do not go with {what}: a context that occurs 900 times would be one row, not 900",
-            remedy="Use --batches rows.",
-        )
+        return "dropout"
+    return "batch norm" if has_batch_norm(model) else None
 
 
 def _checked_random_state(state: np.ndarray[Any, Any]) -> torch.Tensor:
