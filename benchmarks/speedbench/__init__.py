@@ -1,0 +1,1 @@
+"""How fast charloom is, beside loops as tutorials write them."""
