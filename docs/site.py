@@ -45,7 +45,7 @@ NAVIGATION = {
     "Start": ("README", "docs/what-i-check-first"),
     "Notebooks": ("notebooks/02-bigram", "notebooks/03-mlp-lm", "notebooks/04-init-and-batchnorm"),
     "Learn": ("docs/recall", "docs/towards-the-transformer"),
-    "Guides": ("docs/watching", "docs/findings", "docs/bridges", "docs/record", "docs/cost", "docs/faultbench"),
+    "Guides": ("docs/watching", "docs/findings", "docs/bridges", "docs/record", "docs/cost", "docs/speed", "docs/faultbench"),
     "Reference": ("docs/statistics/README", "docs/rules/README"),
     "API": tuple(f"reference/{name}" for name in REFERENCE),
     "Project": ("CONTRIBUTING", "CHANGELOG"),

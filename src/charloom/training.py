@@ -280,11 +280,8 @@ class Training:
                 self.step += 1
                 self._steps_summed += 1
             yield float(rates[-1]), float(losses[-1]), None
-            chunk = (
-                STEPS_AT_ONCE
-                if time.perf_counter() - began < steps * CHUNK_SECONDS / STEPS_AT_ONCE
-                else max(1, chunk // 2)
-            )
+            fitting = int(steps * CHUNK_SECONDS / max(time.perf_counter() - began, 1e-6))
+            chunk = max(1, min(fitting, STEPS_AT_ONCE))
 
     def _batches(self) -> Iterator[tuple[np.ndarray[Any, Any], torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """The batches still to come, made and moved to the device many at a time: rows, contexts, targets, weights.
