@@ -104,6 +104,7 @@ def test_they_are_taken_unasked_where_contexts_repeat_and_nothing_speaks_against
         (short | {"norm": "batch"}, free),
         (short | {"dropout": 0.1}, free),
         (short | {"context_length": 3}, free),
+        ({"model": "bigram-net"}, free),
     ):
         config = small.training(model, **settings).config
         assert config.batches == "rows"

@@ -240,8 +240,8 @@ class TrainingConfig:
     latter where it can and says so."""
     batches: BatchKind = "auto"
     """What a batch holds: `rows`, every one once per epoch in random order, or `distinct` contexts, each with all its
-    targets and weighted by its count (no batch norm, no dropout). `auto` takes the latter where a context has at
-    least 10 rows on average, unless the batch size or the learning rate is given."""
+    targets and weighted by its count (no batch norm, no dropout). `auto` takes the latter for MLPs where a context has
+    at least 10 rows on average, unless the batch size or the learning rate is given."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):

@@ -108,7 +108,8 @@ class Training:
                 f"distinct contexts do not go with {dependent}: one that occurs 900 times would be one row, not 900",
                 remedy="Use --batches rows.",
             )
-        free = config.may_be_distinct and not dependent and len(self.contexts) <= LARGEST_DISTINCT
+        usual = isinstance(self.model, MLP) and config.may_be_distinct and not dependent
+        free = usual and len(self.contexts) <= LARGEST_DISTINCT
         wanted = config.batches == "distinct" or free
         return DistinctContexts(self.contexts, self.model.vocabulary_size) if wanted else None
 
