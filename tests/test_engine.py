@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -246,6 +247,15 @@ def test_without_numba_pytorch_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert training.run() == "finished"
     assert training.engine == "torch"
     assert "numba is not installed" in training.engine_reason
+
+
+def test_a_numba_that_cannot_be_used_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "charloom.compiled.mlp", None)
+    monkeypatch.delattr("charloom.compiled.mlp")
+    training = small.training(small.SMALL_MLP)
+    assert training.run() == "finished"
+    assert training.engine == "torch"
+    assert "numba cannot be used" in training.engine_reason
 
 
 @pytest.mark.parametrize("model", [{"dropout": 0.1}, {"norm": "batch"}], ids=str)

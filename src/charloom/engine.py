@@ -36,6 +36,10 @@ def why_not_compiled(model: nn.Module, device: torch.device) -> str | None:
         return "it trains MLPs only"
     if any(isinstance(module, nn.Dropout) for module in model.modules()):
         return "it has no dropout"
+    try:
+        from charloom.compiled import mlp  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # Of another NumPy, or without a folder for what it compiles.
+        return f"numba cannot be used ({error})"
     return None
 
 
