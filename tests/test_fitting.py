@@ -105,7 +105,7 @@ class StopAfter(Observer):
 
 
 def interrupted_run(root: Path) -> Run:
-    config = TrainingConfig(**small.QUICK)
+    config = TrainingConfig(**small.QUICK, engine="torch")
     run = Run.create(small.dataset(), ModelConfig(**small.SMALL_MLP), config, root=root)
     assert fit_run(run, small.dataset(), [StopAfter(25)]) is None
     return run
@@ -133,6 +133,15 @@ def test_another_environment_is_pointed_out(tmp_path: Path) -> None:
     state["environment"]["torch"] = "1.0"
     save_checkpoint(run.last_path, arrays, state)
     with pytest.warns(EnvironmentWarning, match=r"torch 1\.0 -> "):
+        fit_run(run, small.dataset(), resume=True)
+
+
+def test_another_engine_is_pointed_out(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    config = TrainingConfig(**small.QUICK)
+    run = Run.create(small.dataset(), ModelConfig(**small.SMALL_MLP), config, root=tmp_path)
+    assert fit_run(run, small.dataset(), [StopAfter(25)]) is None
+    with pytest.warns(EnvironmentWarning, match=r"engine torch -> compiled"):
         fit_run(run, small.dataset(), resume=True)
 
 

@@ -90,6 +90,7 @@ def fit_run(
         return _conclude(run, dataset, text_model(run.model, counted, dataset), counted.arrays(), seconds, "counted")
     assert run.training is not None
     training = start_training(dataset, run.model, run.training)
+    training.choose_engine(observers)
     if resume:
         _restore(run, training)
     outcome = training.run([_RunWriter(run), *observers])
@@ -161,9 +162,13 @@ def _restore(run: Run, training: Training) -> None:
             raise CheckpointError("not a training state", where=str(run.last_path))
         training.restore(arrays, state["progress"])
         history_bytes = int(state["history_bytes"])
-        _warn_of_changes(state["environment"], environment(training.config.threads, str(training.device)))
+        _warn_of_changes(state["environment"], _conditions(training))
     if run.history_path.exists():
         os.truncate(run.history_path, history_bytes)
+
+
+def _conditions(training: Training) -> dict[str, Any]:
+    return environment(training.config.threads, str(training.device)) | {"engine": training.engine}
 
 
 def _warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -198,7 +203,7 @@ class _RunWriter(Observer):
         state = {
             "progress": progress,
             "history_bytes": history.stat().st_size if history.exists() else 0,
-            "environment": environment(training.config.threads, str(training.device)),
+            "environment": _conditions(training),
         }
         save_checkpoint(self._run.last_path, arrays, state)
 

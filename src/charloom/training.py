@@ -133,7 +133,7 @@ class Training:
         """
         self._stop_requested = False
         on_step = [o for o in observers if type(o).stepped is not Observer.stepped]
-        self._choose_engine(bool(on_step))
+        self.choose_engine(observers)
         outcome: Outcome = "failed"
         try:
             with self._own_threads_and_random_state():
@@ -146,6 +146,16 @@ class Training:
             for observer in observers:
                 observer.ended(self, outcome)
         return outcome
+
+    def choose_engine(self, observers: Sequence[Observer]) -> None:
+        """Say in `engine` and `engine_reason` what trains under the eyes of ``observers``, and why; `run` does it."""
+        reason = "it was asked for"
+        if self.config.engine != "torch":
+            seen_closely = any(type(o).stepped is not Observer.stepped for o in observers)
+            closely = "every step is looked at" if seen_closely else None
+            reason = why_not_compiled(self.model, self.device) or closely or "fastest"
+        self.engine = "compiled" if reason == "fastest" else "torch"
+        self.engine_reason = reason
 
     def load_best(self) -> None:
         """Give the model its `best_arrays`, ready for use."""
@@ -209,15 +219,6 @@ class Training:
             raise CheckpointError(f"the training state lacks or garbles {error}") from None
         if not 0 <= self.best_step <= self.step <= self.steps or self._steps_summed < 0:
             raise CheckpointError(f"the training state is at step {self.step} of {self.steps}")
-
-    def _choose_engine(self, seen_closely: bool) -> None:
-        reason = "it was asked for"
-        if self.config.engine != "torch":
-            reason = why_not_compiled(self.model, self.device) or (
-                "every step is looked at" if seen_closely else "fastest"
-            )
-        self.engine = "compiled" if reason == "fastest" else "torch"
-        self.engine_reason = reason
 
     def _loop(self, observers: Sequence[Observer], on_step: Sequence[Observer]) -> Outcome:
         config = self.config
