@@ -236,12 +236,9 @@ class TrainingConfig:
     threads: int = 1
     """CPU threads; for small batches one is fastest. Results are bit-identical for the same number only."""
     engine: Engine = "auto"
-    """The training loop: `torch`, `compiled` (small networks on the CPU, much faster), or `auto`, which takes the
-    latter where it can and says so."""
+    """The training loop: `torch`, `compiled` (MLPs on the CPU, many times faster), or `auto`, whichever is fastest."""
     batches: BatchKind = "auto"
-    """What a batch holds: `rows`, every one once per epoch in random order, or `distinct` contexts, each with all its
-    targets and weighted by its count (no batch norm, no dropout). `auto` takes the latter for MLPs where a context has
-    at least 10 rows on average, unless the batch size or the learning rate is given."""
+    """`rows`, each once per epoch; `distinct` contexts, each with all its targets; `auto`: see docs/speed.md."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):

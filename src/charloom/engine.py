@@ -31,11 +31,11 @@ def why_not_compiled(model: nn.Module, device: torch.device) -> str | None:
     if not available():
         return "numba is not installed (pip install 'telltales[fast]')"
     if device.type != "cpu":
-        return f"it runs on the CPU, and this training on {device}"
+        return f"the compiled one runs on the CPU, and this training on {device}"
     if not isinstance(model, MLP):
-        return "it trains MLPs only"
+        return "the compiled one trains MLPs only"
     if any(isinstance(module, nn.Dropout) for module in model.modules()):
-        return "it has no dropout"
+        return "the compiled one has no dropout"
     try:
         from charloom.compiled import mlp  # noqa: F401
     except (ImportError, RuntimeError) as error:  # Of another NumPy, or without a folder for what it compiles.

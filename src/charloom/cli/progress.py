@@ -48,7 +48,9 @@ class ProgressDisplay(Observer):
     def started(self, training: Training) -> None:
         """Show the bar, and say what trains."""
         if training.config.engine != "torch" and not self._one_of_many:
-            log(f"engine: {training.engine} ({training.engine_reason})")
+            held = "distinct contexts" if training.config.batches == "distinct" else "rows"
+            batches = f"batches of {training.config.batch_size} {held}"
+            log(f"engine: {training.engine} ({training.engine_reason}); {batches}")
         self._first_step, self._started = training.step, time.perf_counter()
         self._bar.start()
         self._task = self._bar.add_task(self._title, total=training.steps, completed=training.step, loss="", speed="")
