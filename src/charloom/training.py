@@ -95,7 +95,7 @@ class Training:
             self._source = RowBatches(self.contexts, config.batch_size, config.seed)
         self.engine: Literal["torch", "compiled"] = "torch"
         """What trains, known once the training runs."""
-        self.engine_reason = "asked for"
+        self.engine_reason = "nothing trains yet"
         """Why that."""
         self._running = False
         self._stop_requested = False
@@ -105,7 +105,7 @@ class Training:
         dependent = _what_makes_rows_dependent(self.model)
         if config.batches == "distinct" and dependent:
             raise ConfigError(
-                f"distinct contexts do not go with {dependent}: one that occurs 900 times would be one row, not 900",
+                f"distinct contexts do not go with {dependent}: a context that occurs 900 times is one row in a batch",
                 remedy="Use --batches rows.",
             )
         usual = isinstance(self.model, MLP) and config.may_be_distinct and not dependent
@@ -275,6 +275,8 @@ class Training:
             rates = np.array([self._learning_rate(self.step + number) for number in range(steps)])
             began = time.perf_counter()
             losses = engine.train(self._source.batches(self.step, steps), rates)
+            fitting = int(steps * CHUNK_SECONDS / max(time.perf_counter() - began, 1e-6))
+            chunk = max(1, min(fitting, STEPS_AT_ONCE))
             for loss in losses[:steps]:
                 if not math.isfinite(loss):
                     self._not_finite(float(loss))
@@ -282,8 +284,6 @@ class Training:
                 self.step += 1
                 self._steps_summed += 1
             yield float(rates[-1]), float(losses[-1]), None
-            fitting = int(steps * CHUNK_SECONDS / max(time.perf_counter() - began, 1e-6))
-            chunk = max(1, min(fitting, STEPS_AT_ONCE))
 
     def _batches(self) -> Iterator[tuple[np.ndarray[Any, Any], torch.Tensor, torch.Tensor, torch.Tensor | None]]:
         """The batches still to come, made and moved to the device many at a time: rows, contexts, targets, weights.
