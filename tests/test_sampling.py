@@ -10,10 +10,19 @@ from numpy.testing import assert_allclose
 
 from charloom import sampling
 from charloom.config import SamplingConfig
+from charloom.drawing import alias_cells
 from charloom.errors import SamplingError, UnknownCharacterError
 from charloom.models import build_neural
-from charloom.sampling import log_probability, sample, sample_filtered, surprisals
+from charloom.sampling import (
+    log_probability,
+    next_probabilities,
+    sample,
+    sample_filtered,
+    sample_lines,
+    surprisals,
+)
 from charloom.vocabulary import Vocabulary
+from oracles.cells import chosen_by, splitmix64, stream_key
 from oracles.language import TableModel, drawn_items, fit_of, next_shares
 
 DRAWS = 20_000
@@ -55,7 +64,7 @@ def take(model, n, config=None, *, unit="line", vocabulary=VOCABULARY):
 
 
 def test_an_item_depends_on_the_seed_and_its_number_alone():
-    """2,100 items reach into the third stream of random numbers."""
+    """2,100 items reach into the seventh block."""
     model = TableModel(3, 2, seed=1)
     many = take(model, 2100, SamplingConfig(seed=3))
     for n in (1, 31, 33, 1025):
@@ -66,19 +75,57 @@ def test_an_item_depends_on_the_seed_and_its_number_alone():
     )
 
 
-def test_the_random_numbers_of_an_item():
-    """Item i takes column i % 1024 of stream i // 1024, a row for each character, whatever the others do."""
+@pytest.mark.parametrize(("unit", "first"), [("line", 32), ("text", 1)])
+def test_the_random_numbers_of_an_item(unit, first):
+    """Character t of item i takes number t of stream i, whatever the others do, and the prefix counts."""
     model = TableModel(3, 1, seed=6)
-    many = take(model, 1030, SamplingConfig(seed=9, max_length=20))
-    for number in (0, 7, 31, 32, 95, 96, 700, 1023, 1024, 1029):
-        stream = np.random.Generator(np.random.Philox(key=[9, number // 1024]))
-        ids = []
-        for uniform in stream.random((20, 1024))[:, number % 1024]:
-            below = np.cumsum(next_shares(model, ids))
-            ids.append(int((below <= uniform * below[-1]).sum()))
+    prefix = VOCABULARY.encode("ab")
+    many = take(model, 300, SamplingConfig(seed=9, max_length=20, prefix="ab"), unit=unit)
+    for number in (0, first - 1, first, 95, 96, 299):
+        random = splitmix64(stream_key(9, number))
+        ids = prefix.tolist()
+        for at, bits in enumerate(islice(random, 20)):
+            if at < len(prefix):
+                continue
+            logits = model.next_logits(np.array([ids[-1:]]))
+            if unit == "text":
+                logits = np.array([[-np.inf, *logits[0, 1:]]])
+            ids.append(chosen_by(alias_cells(next_probabilities(logits))[0].tolist(), bits))
             if ids[-1] == 0:
                 break
         assert many[number].text == "".join("?ab"[id_] for id_ in ids if id_)
+
+
+def lines(model, n, config=None, **settings):
+    return b"".join(sample_lines(model, VOCABULARY, config or SamplingConfig(), n, **settings))
+
+
+@pytest.mark.parametrize("unit", ["line", "text"])
+def test_lines_are_the_texts_of_the_samples(unit):
+    model = TableModel(3, 2, seed=8)
+    config = SamplingConfig(temperature=1.3, top_p=0.95, prefix="b", max_length=9)
+    for n in (1, 31, 32, 33, 1000):
+        texts = [one.text + "\n" for one in take(model, n, config, unit=unit)]
+        assert lines(model, n, config, unit=unit) == "".join(texts).encode()
+
+
+@pytest.mark.parametrize("context_length", [0, 1, 3])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_neither_compiled_code_nor_threads_change_an_item(monkeypatch, context_length, numbered):
+    pytest.importorskip("numba")
+    if not numbered:
+        monkeypatch.setattr("charloom.tables.NUMBERED_CELLS", 3)
+    model = TableModel(3, context_length, seed=8)
+    monkeypatch.setattr("charloom.blocks.compiled_hand", lambda threads=None: None)
+    plain = lines(model, 3000)
+    samples = take(model, 3000)
+    monkeypatch.undo()
+    if not numbered:
+        monkeypatch.setattr("charloom.tables.NUMBERED_CELLS", 3)
+    monkeypatch.setattr("charloom.blocks.COMPILED_FROM", 128)
+    for threads in (1, 2, 3):
+        assert lines(model, 3000, threads=threads) == plain
+    assert take(model, 3000) == samples
 
 
 def test_items_do_not_repeat_each_other():

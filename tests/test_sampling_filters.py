@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from charloom.sampling import draw, next_probabilities
+from charloom.sampling import next_probabilities
+from oracles.cells import drawn_ids
 from oracles.language import changed, fit_of
 
 DRAWS = 20_000
@@ -49,8 +50,7 @@ def logs(shares):
 
 
 def drawn(probabilities, seed):
-    uniform = np.random.default_rng(seed).random(DRAWS)
-    return np.bincount(draw(np.tile(probabilities, (DRAWS, 1)), uniform), minlength=len(probabilities))
+    return np.bincount(drawn_ids(probabilities, DRAWS, seed), minlength=len(probabilities))
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -149,31 +149,3 @@ def test_a_sum_that_reaches_p_but_for_rounding_reaches_it(keeping):
 
 def test_large_logits_are_drawn_from():
     assert_allclose(next_probabilities(np.array([[1e4, 1e4, -1e4]]), top_p=0.9), [[0.5, 0.5, 0]])
-
-
-@pytest.mark.parametrize(
-    ("weights", "uniform", "chosen"),
-    [
-        ([0, 0, 1, 0], 0, 2),
-        ([0, 0, 1, 0], np.nextafter(1, 0), 2),
-        ([0.25, 0.5, 0, 0.25], 0.25, 1),
-        ([0.25, 0.5, 0, 0.25], np.nextafter(0.25, 0), 0),
-        ([0.25, 0.5, 0, 0.25], 0.75, 3),
-        ([0.1] * 10 + [0], np.nextafter(1, 0), 9),
-    ],
-)
-def test_draw_at_the_edges(weights, uniform, chosen):
-    assert draw(np.array([weights], float), np.array([uniform])).tolist() == [chosen]
-
-
-@given(
-    st.lists(st.sampled_from([0.0, 1e-300, 1e-17, 0.1, 0.3, 1.0]), min_size=1, max_size=8).filter(any),
-    st.sampled_from([0.0, 5e-324, 0.1, 0.5, np.nextafter(1, 0)]) | st.floats(0, 1, exclude_max=True),
-)
-def test_the_impossible_is_never_drawn(weights, uniform):
-    probabilities = np.array([weights]) / sum(weights)
-    (chosen,) = draw(probabilities, np.array([uniform]))
-    assert probabilities[0, chosen] > 0
-    below = probabilities[0, :chosen].sum()
-    assert below <= uniform + 1e-15
-    assert uniform <= below + probabilities[0, chosen] + 1e-15

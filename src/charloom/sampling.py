@@ -8,6 +8,9 @@ The order in which a next-character distribution is changed, each step working o
 4. *min-p* (Nguyen et al. 2024): characters at least min_p times as probable as the most probable one stay.
 
 What is dropped gets probability 0 exactly, and the rest is scaled to sum to 1.
+
+Distributions are kept in a table (`charloom.tables`) and drawn from by its cells (`charloom.drawing`). Item i depends
+on the seed and i alone: not on how many are drawn, by how many threads, or whether by compiled code.
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charloom.blocks import Hand, draw_blocks
 from charloom.config import SamplingConfig, Unit
+from charloom.drawing import CUT, Block
 from charloom.errors import SamplingError
 from charloom.evaluation import target_losses
 from charloom.loss import log_softmax
@@ -30,8 +35,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH: dict[Unit, int] = {"line": 100, "text": 500}
 """Longest sample in characters, where none is asked for."""
-STREAM_ROWS = 1024
-"""Items that share one stream of random numbers. Item i depends on the seed and i alone, not on how many are drawn."""
+FIRST_BLOCK: dict[Unit, int] = {"line": 32, "text": 1}
+"""Items drawn at first: who asks for twenty names need not wait for thousands. Each block is twice the one before."""
 GIVE_UP_AFTER = 20_000
 """Draws in a row that a filter may reject before the request is called impossible."""
 ROUNDING = 1e-9
@@ -98,22 +103,62 @@ def sample(
     Raises `UnknownCharacterError` for a prefix the vocabulary cannot spell, and `SamplingError` for one that leaves
     no room below the maximum length.
     """
+    prefix = log_probability(model, vocabulary.encode(config.prefix, where="prefix"))
+    for block, _ in _blocks(model, vocabulary, config, unit, logs=True):
+        text = vocabulary.decode(block.slots[np.arange(block.slots.shape[1]) < block.lengths[:, None]])
+        ends = np.cumsum(block.lengths)
+        items = zip(ends - block.lengths, ends, block.totals + prefix, block.states != CUT, strict=True)
+        for start, end, logp, complete in items:
+            yield Sample(text[start:end], float(logp), bool(complete))
+
+
+def sample_lines(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    config: SamplingConfig,
+    n: int,
+    *,
+    unit: Unit = "line",
+    threads: int | None = None,
+) -> Iterator[bytes]:
+    """The texts of the first ``n`` of `sample` in UTF-8, a line feed after each, many at a time.
+
+    ``threads``: as many as there are cores, if left out; the text is the same with any number. Raises as `sample` does.
+    """
+    for block, hand in _blocks(model, vocabulary, config, unit, logs=False, threads=threads):
+        yield hand.spell(block.first_items(n), vocabulary.codes)
+        n -= len(block.states)
+        if n <= 0:
+            return
+
+
+def _blocks(
+    model: LanguageModel,
+    vocabulary: Vocabulary,
+    config: SamplingConfig,
+    unit: Unit,
+    *,
+    logs: bool,
+    threads: int | None = None,
+) -> Iterator[tuple[Block, Hand]]:
     prefix = vocabulary.encode(config.prefix, where="prefix")
-    max_length = config.max_length or MAX_LENGTH[unit]
-    if len(prefix) >= max_length:
+    longest = config.max_length or MAX_LENGTH[unit]
+    if len(prefix) >= longest:
         raise SamplingError(
-            f"the prefix has {len(prefix)} characters and the maximum length is {max_length}",
+            f"the prefix has {len(prefix)} characters and the maximum length is {longest}",
             remedy="Raise --max-length or shorten the prefix.",
         )
-    prefix_log_probability = log_probability(model, prefix)
-    batch = 32
-    first = 0
-    while True:
-        # Small batches first: who asks for twenty names need not wait for a thousand.
-        last = min(first + batch, (first // STREAM_ROWS + 1) * STREAM_ROWS)
-        for ids, logp, complete in _sample_batch(model, config, unit, prefix, max_length, first, last):
-            yield Sample(vocabulary.decode(ids), prefix_log_probability + logp, complete)
-        first, batch = last, min(2 * batch, STREAM_ROWS)
+
+    def shape(logits: Float[np.ndarray, "batch vocab"]) -> Float[np.ndarray, "batch vocab"]:
+        if unit == "text":
+            logits = np.where(np.arange(logits.shape[-1]) == MARKER, -np.inf, logits)
+        return next_probabilities(
+            logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p, min_p=config.min_p
+        )
+
+    return draw_blocks(
+        model, shape, prefix, longest, config.seed, first_size=FIRST_BLOCK[unit], logs=logs, threads=threads
+    )
 
 
 def sample_filtered(
@@ -150,60 +195,3 @@ def log_probability(model: LanguageModel, ids: Int[np.ndarray, " length"]) -> fl
 def surprisals(model: LanguageModel, ids: Int[np.ndarray, " length"]) -> Float[np.ndarray, " length"]:
     """Nats of each id of one item, given those before it."""
     return target_losses(model, Encoded(ids, starts=np.zeros(1, dtype=np.int64)))
-
-
-def _sample_batch(
-    model: LanguageModel,
-    config: SamplingConfig,
-    unit: Unit,
-    prefix: Int[np.ndarray, " prefix"],
-    max_length: int,
-    first: int,
-    last: int,
-) -> Iterator[tuple[Int[np.ndarray, " length"], float, bool]]:
-    """Items number ``first`` to ``last``, which lie in one stream: ids without the end marker, log p, complete."""
-    n, context = last - first, model.context_length
-    key = np.array([config.seed, first // STREAM_ROWS], dtype=np.uint64)
-    random = np.random.Generator(np.random.Philox(key=key))
-    drawn = np.full((n, max_length - len(prefix)), MARKER, dtype=np.int64)
-    start = np.concatenate([np.full(context, MARKER, dtype=np.int64), prefix])[len(prefix) :]
-    contexts = np.tile(start, (n, 1))
-    log_probabilities = np.zeros(n)
-    alive = np.arange(n)
-    for position in range(drawn.shape[1]):
-        uniform = random.random(STREAM_ROWS)[first % STREAM_ROWS :][alive]
-        logits = model.next_logits(contexts)
-        log_p = log_softmax(logits)
-        if unit == "text":
-            logits = np.where(np.arange(logits.shape[-1]) == MARKER, -np.inf, logits)
-        probabilities = next_probabilities(
-            logits,
-            temperature=config.temperature,
-            top_k=config.top_k,
-            top_p=config.top_p,
-            min_p=config.min_p,
-        )
-        ids = draw(probabilities, uniform)
-        log_probabilities[alive] += log_p[np.arange(len(alive)), ids]
-        drawn[alive, position] = ids
-        going_on = ids != MARKER
-        alive = alive[going_on]
-        if len(alive) == 0:
-            break
-        contexts = np.concatenate([contexts, ids[:, None]], axis=1)[going_on, 1:]
-    incomplete = np.zeros(n, dtype=bool)
-    incomplete[alive] = True
-    for row, ids in enumerate(drawn):
-        length = drawn.shape[1] if incomplete[row] else int((ids == MARKER).argmax())
-        yield np.concatenate([prefix, ids[:length]]), float(log_probabilities[row]), not incomplete[row]
-
-
-def draw(
-    probabilities: Float[np.ndarray, "batch vocab"], uniform: Float[np.ndarray, " batch"]
-) -> Int[np.ndarray, " batch"]:
-    """The inverse of the cumulative distribution at ``uniform`` in [0, 1): an id of probability 0 is never drawn."""
-    cumulative = np.cumsum(probabilities, axis=-1)
-    total = cumulative[:, -1]
-    threshold = np.minimum(uniform * total, np.nextafter(total, 0))
-    chosen: Int[np.ndarray, " batch"] = (cumulative > threshold[:, None]).argmax(axis=-1)
-    return chosen

@@ -121,7 +121,12 @@ class Vocabulary:
             fact = "the marker, id 0, is no character" if identity == MARKER else f"there is no id {identity}"
             where = f"position {position + 1}"
             raise DataError(fact, where=where, remedy=f"Characters have the ids 1 to {len(self.characters)}.")
-        return self._codes[indices].tobytes().decode("utf-32-le")
+        return self.codes[1:][indices].tobytes().decode("utf-32-le")
+
+    @cached_property
+    def codes(self) -> UInt32[np.ndarray, " vocab"]:
+        """The code point of every id; 0 for the marker."""
+        return _code_points("\0" + self.characters)
 
     def to_json(self) -> dict[str, str]:
         """``{"characters": "abc"}``, for `from_json`."""
@@ -153,14 +158,10 @@ class Vocabulary:
         return ids
 
     @cached_property
-    def _codes(self) -> UInt32[np.ndarray, " characters"]:
-        return _code_points(self.characters)
-
-    @cached_property
     def _table(self) -> Int32[np.ndarray, " codes"]:
         """Id by code point; the last entry, of no character, stands for all beyond."""
-        table = np.full(int(self._codes[-1]) + 2, _UNKNOWN, dtype=np.int32)
-        table[self._codes] = np.arange(1, len(self))
+        table = np.full(int(self.codes[-1]) + 2, _UNKNOWN, dtype=np.int32)
+        table[self.codes[1:]] = np.arange(1, len(self))
         return table
 
     def _unknown(self, character: str, where: str) -> UnknownCharacterError:

@@ -61,7 +61,12 @@ def print_json(content: Any) -> None:
 
 def line(text: str) -> None:
     """One line of plain text on standard output, in UTF-8, with no markup and no wrapping."""
-    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
+    raw(text.encode("utf-8", "replace") + b"\n")
+
+
+def raw(content: bytes) -> None:
+    """Bytes on standard output, at once."""
+    sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 

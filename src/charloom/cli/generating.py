@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.markup import escape
 
-from charloom.cli.console import line, out, print_json
+from charloom.cli.console import line, out, print_json, raw
 from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
 from charloom.config import SamplingConfig
 from charloom.errors import ConfigError
@@ -35,6 +35,9 @@ def sample(
         Literal["text", "tsv", "json"],
         Parameter(help="tsv: text (\\t, \\n, \\\\ escaped), natural-log probability, ended or cut."),
     ] = "text",
+    threads: Annotated[
+        int | None, Parameter(help="Threads for thousands of items and more; changes no item. [default: all cores]")
+    ] = None,
     json: Json = False,
     runs: RunsFolder = Path("runs"),
 ) -> None:
@@ -44,6 +47,7 @@ def sample(
 
         charloom sample
         charloom sample my-run -n 50 --temperature 0.8 --top-k 10 --prefix ma --novel --unique
+        charloom sample -n 1000000 > many.txt
 
     Contiguous text (--unit text) begins as the data did; give a --prefix to begin elsewhere.
 
@@ -59,9 +63,15 @@ def sample(
     if n is None:
         n = 20 if opened.data.unit == "line" else 1
     _at_least_one(n)
-    model = opened.text_model()
+    if threads is not None and threads < 1:
+        raise ConfigError(f"--threads {threads} is below 1", remedy="Leave it out for all cores.")
+    model, settings = opened.text_model(), sampling or SamplingConfig()
+    if format == "text" and not (json or novel or unique):
+        for lines in model.sample_lines(n, settings, threads=threads):
+            raw(lines)
+        return
     known = opened.dataset().part("train").items if novel else None
-    samples = sample_filtered(model.samples(sampling or SamplingConfig()), n, known=known, unique=unique)
+    samples = sample_filtered(model.samples(settings), n, known=known, unique=unique)
     _print_samples(samples, "json" if json else format)
 
 
