@@ -32,7 +32,7 @@ from pathlib import PurePath
 
 from charloom.characters import identify, printable
 from charloom.config import BUILTIN_DATA, DataConfig, Unit
-from charloom.decoding import CONTROL, read_text, shown_source
+from charloom.decoding import CONTROL, decoded, read_text, shown_source
 from charloom.errors import DataError
 
 BUILTIN_SHA256 = "321a6424213c724fe6b001c3aab67b89cff9c656b6bfff9174d6967398261d48"
@@ -109,9 +109,23 @@ def load(config: DataConfig) -> Corpus:
     """
     source = config.data
     if source == BUILTIN_DATA:
-        return _of_pieces(_builtin_names(), BUILTIN_DATA, config)
+        return _of_pieces(iter([builtin_names()]), BUILTIN_DATA, config)
     with closing(read_text(source)) as pieces:
         return _of_pieces(pieces, "stdin" if source == "-" else _stem(source), config)
+
+
+def check(chunks: Iterator[bytes], config: DataConfig, *, line: int = 1, column: int = 1, head: bytes = b"") -> None:
+    """Read bytes and keep nothing; see `charloom.decoding.decoded` for where they begin. For lines, ``column`` is 1.
+
+    Raises the `DataError` of `load` for what cannot be read; there need be no items.
+    """
+    pieces = decoded(chunks, config.data, line=line, column=column, head=head)
+    if config.unit == "line":
+        for _ in _LineReader(config.data, config, "line", line - 1).batches(pieces):
+            pass
+    else:
+        for _ in pieces:
+            pass
 
 
 def normalized(text: str, config: DataConfig) -> str:
@@ -133,7 +147,7 @@ def _of_text(pieces: Iterable[str], name: str, source: str, config: DataConfig) 
     text = normalized("".join(pieces), config)
     lines = text.count("\n") + (not text.endswith("\n"))
     if not text or text.isspace():
-        raise _empty(source, lines if text else 0, "line")
+        raise empty(source, lines if text else 0)
     return Corpus(name, source, "text", [text], array("I", [1]), lines, 0)
 
 
@@ -151,15 +165,15 @@ def _of_lines(pieces: Iterable[str], name: str, source: str, config: DataConfig,
             numbers.extend(range(first, first + len(lines)))
             items.extend(lines)
     if not items:
-        raise _empty(source, reader.read, word)
+        raise empty(source, reader.read, word)
     return Corpus(name, source, "line", items, numbers, reader.read, reader.read - len(items), word)
 
 
 class _LineReader:
     """Pieces of text become batches of lines, normalised and no longer than allowed."""
 
-    def __init__(self, source: str, config: DataConfig, word: str) -> None:
-        self.read = 0
+    def __init__(self, source: str, config: DataConfig, word: str, read: int = 0) -> None:
+        self.read = read
         self._source = source
         self._config = config
         self._word = word
@@ -247,7 +261,8 @@ def _check_item(item: object, where: str, *, one_line: bool = False) -> None:
         raise DataError(f"holds {identify(found[0])}", where=f"{where}, character {found.start() + 1}", remedy=remedy)
 
 
-def _empty(source: str, lines: int, word: str) -> DataError:
+def empty(source: str, lines: int, word: str = "line") -> DataError:
+    """What is said of a source of so many lines with no item among them."""
     fact = f"holds only blank {word}s ({lines:,})" if lines else "is empty"
     return DataError(fact, where=shown_source(source), remedy="Give text with at least one item, one a line.")
 
@@ -258,8 +273,8 @@ def _stem(source: str) -> str:
     return printable(stem or name or source)
 
 
-def _builtin_names() -> Iterator[str]:
-    """The built-in names in the file's order, lower-cased; one given to both sexes comes twice."""
+def builtin_names() -> str:
+    """The built-in names in the file's order, one a line, lower-cased; one given to both sexes comes twice."""
     resource = files("charloom") / "data" / "yob2018.txt.xz"
     remedy = "The installation is damaged: install charloom again."
     try:
@@ -268,4 +283,4 @@ def _builtin_names() -> Iterator[str]:
         raise DataError(f"the built-in names cannot be read ({error})", where=str(resource), remedy=remedy) from None
     if hashlib.sha256(rows).hexdigest() != BUILTIN_SHA256:
         raise DataError("the built-in names do not match their checksum", where=str(resource), remedy=remedy)
-    yield "\n".join(row.partition(",")[0] for row in rows.decode().lower().split("\r\n"))
+    return "\n".join(row.partition(",")[0] for row in rows.decode().lower().split("\r\n"))

@@ -23,7 +23,8 @@ import shlex
 import sys
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from charloom.characters import code_point, identify, printable
@@ -46,13 +47,20 @@ def read_text(source: str) -> Generator[str, None, None]:
 
     Raises `DataError` for what cannot be opened, unpacked or decoded; the text before that place has been given then.
     """
+    return decoded(_chunks(source), source)
+
+
+def decoded(
+    chunks: Iterator[bytes], source: str, *, line: int = 1, column: int = 1, head: bytes = b""
+) -> Generator[str, None, None]:
+    """The text of unpacked bytes that begin somewhere in ``source``, as `read_text` gives it.
+
+    They begin with character ``column`` of a line; ``head`` is what the source begins with, where they do not.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     where = shown_source(source)
-    line, column = 1, 1
     held = ""  # A CR at the end of a piece: the LF that belongs to it may come with the next one.
-    head = b""
-    started = False
-    chunks = _chunks(source)
+    started = bool(head)
     last = False
     while not last:
         chunk = next(chunks, b"")
@@ -92,30 +100,55 @@ def _advanced(line: int, column: int, text: str) -> tuple[int, int]:
     return line + lines, len(text) - text.rfind("\n") if lines else column + len(text)
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A source that is being read."""
+
+    stream: BinaryIO
+    """Its unpacked bytes."""
+    packed: BinaryIO
+    """Its bytes as they lie there."""
+
+
+@contextmanager
+def opened(source: str) -> Iterator[Opened]:
+    """A source, ``-`` for standard input, open for reading, unpacked.
+
+    What goes wrong in opening it, and in reading it in the body of the `with`, becomes a `DataError`.
+    """
+    with telling(source), ExitStack() as stack:
+        packed = _standard_input() if source == "-" else stack.enter_context(open(source, "rb"))
+        yield Opened(stack.enter_context(_unpacked(packed, source)), packed)
+
+
+@contextmanager
+def telling(source: str) -> Iterator[None]:
+    """What goes wrong in opening or reading ``source`` in the body of the `with` becomes a `DataError`."""
+    where = shown_source(source)
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        cut = isinstance(error, EOFError)
+        fact = "the archive is cut off" if cut else f"the archive is damaged ({error})"
+        raise DataError(fact, where=where, remedy="Fetch or pack it again.") from None
+    except FileNotFoundError:
+        remedy = f"Check the path, or leave --data out for the built-in names ({BUILTIN_DATA})."
+        raise DataError("there is no such file", where=where, remedy=remedy) from None
+    except IsADirectoryError:
+        raise DataError("is a folder, not a file", where=where, remedy="Name one file in it.") from None
+    except PermissionError:
+        remedy = "Make it readable (chmod u+r), or copy it to where you may read it."
+        raise DataError("may not be read: permission denied", where=where, remedy=remedy) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed standard input.
+        remedy = "Check the path and the disk, or copy the file and read the copy."
+        raise DataError(f"cannot be read ({error})", where=where, remedy=remedy) from None
+
+
 def _chunks(source: str) -> Iterator[bytes]:
     """The unpacked bytes of ``source``, a bounded number at a time."""
-    where = shown_source(source)
-    with ExitStack() as stack:
-        try:
-            packed = _standard_input() if source == "-" else stack.enter_context(open(source, "rb"))
-            stream = stack.enter_context(_unpacked(packed, source))
-            while chunk := stream.read(CHUNK):
-                yield chunk
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            cut = isinstance(error, EOFError)
-            fact = "the archive is cut off" if cut else f"the archive is damaged ({error})"
-            raise DataError(fact, where=where, remedy="Fetch or pack it again.") from None
-        except FileNotFoundError:
-            remedy = f"Check the path, or leave --data out for the built-in names ({BUILTIN_DATA})."
-            raise DataError("there is no such file", where=where, remedy=remedy) from None
-        except IsADirectoryError:
-            raise DataError("is a folder, not a file", where=where, remedy="Name one file in it.") from None
-        except PermissionError:
-            remedy = "Make it readable (chmod u+r), or copy it to where you may read it."
-            raise DataError("may not be read: permission denied", where=where, remedy=remedy) from None
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed standard input.
-            remedy = "Check the path and the disk, or copy the file and read the copy."
-            raise DataError(f"cannot be read ({error})", where=where, remedy=remedy) from None
+    with opened(source) as one:
+        while chunk := one.stream.read(CHUNK):
+            yield chunk
 
 
 def _standard_input() -> BinaryIO:
@@ -153,7 +186,9 @@ class _Rejoined(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        if not self._head:
+            return self._rest.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        data = self._head[: len(buffer)]
         self._head = self._head[len(buffer) :]
         buffer[: len(data)] = data
         return len(data)

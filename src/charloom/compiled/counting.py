@@ -1,0 +1,193 @@
+"""Counting n-grams in text as numbers: bytes of ASCII, or code points. `charloom.counting.plain` has the plain twins.
+
+A character's id is looked up in ``ids``; id 0 ends an item. The *key* of an n-gram is its ids side by side, ``bits``
+bits each, the newest one lowest, so that the next key is a shift away. After an id 0 the key is 0: what lies before an
+item is the marker. All keys are uint64.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_BYTE, _PAIR = np.uint64(0xFF), np.uint64(0xFFFF)
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
+
+
+@njit(nogil=True, cache=True)
+def scan(data):
+    """Whether there are control characters (but tab, LF, VT, FF, CR); bytes of other than ASCII; white space; CR."""
+    control, wide, white, returns = False, False, False, False
+    for i in range(len(data)):
+        x = data[i]
+        control = control | ((x == 127) | ((x < 32) & ((x < 9) | (x > 13))))
+        wide = wide | (x > 127)
+        white = white | (x == 32) | (x == 9) | (x == 11) | (x == 12)
+        returns = returns | (x == 13)
+    return control, wide, white, returns
+
+
+@njit(nogil=True, cache=True)
+def edges(data):
+    """Whether white space of ASCII begins or ends a line. The bytes are whole lines."""
+    found = False
+    for i in range(len(data) - 1):
+        x, y = data[i], data[i + 1]
+        ends = (x == 10) | (x == 13)
+        white = (x == 32) | (x == 9) | (x == 11) | (x == 12)
+        ends_next = (y == 10) | (y == 13)
+        white_next = (y == 32) | (y == 9) | (y == 11) | (y == 12)
+        found = found | (ends & white_next) | (white & ends_next)
+    x = data[0] if len(data) > 0 else np.uint8(10)
+    return found | (x == 32) | (x == 9) | (x == 11) | (x == 12)
+
+
+@njit(nogil=True, cache=True)
+def line_feeds(data):
+    """How many LF."""
+    count = 0
+    blocks = len(data) // 128
+    for block in range(blocks):
+        part = data[block * 128 : block * 128 + 128]
+        few = np.uint8(0)  # So small that 32 are added at once.
+        for i in range(128):
+            few = np.uint8(few + np.uint8(part[i] == 10))
+        count += np.int64(few)
+    for i in range(blocks * 128, len(data)):
+        count += data[i] == 10
+    return count
+
+
+@njit(nogil=True, cache=True)
+def lone_returns(data):
+    """How many CR without LF behind."""
+    count = 0
+    for i in range(len(data) - 1):
+        count += (data[i] == 13) & (data[i + 1] != 10)
+    return count + (data[-1] == 13 if len(data) > 0 else False)
+
+
+@njit(nogil=True, cache=True)
+def too_long(codes, most):
+    """Whether a line has more than ``most`` characters."""
+    start = 0
+    while start + most < len(codes):
+        at = start + most
+        while at >= start and codes[at] != 10 and codes[at] != 13:
+            at -= 1
+        if at < start:
+            return True
+        start = at + 1
+    return False
+
+
+@njit(nogil=True, cache=True)
+def stripped(codes, white, out):
+    """Write the lines without white space around them, and without blank ones, to ``out``; how much it holds then.
+
+    ``white`` says of each code point whether it is white space; none beyond it is.
+    """
+    filled = start = 0
+    for i in range(len(codes)):
+        if codes[i] != 10 and codes[i] != 13:
+            continue
+        first, last = start, i
+        while first < last and codes[first] < len(white) and white[codes[first]]:
+            first += 1
+        while first < last and codes[last - 1] < len(white) and white[codes[last - 1]]:
+            last -= 1
+        for k in range(first, last):
+            out[filled] = codes[k]
+            filled += 1
+        if first < last:
+            out[filled] = 10
+            filled += 1
+        start = i + 1
+    return filled
+
+
+@njit(nogil=True, cache=True)
+def count_pairs(data, even, odd):
+    """Add the pairs of neighbouring bytes to two tables, which hold the counts together, at first + 256 * second.
+
+    One table alone would wait for itself: the same pair comes again before its count is back in memory.
+    """
+    words = data[: len(data) // 8 * 8].view(np.uint64)
+    one = np.uint32(1)
+    if len(words) > 0:
+        before = words[0] & _BYTE
+        for i in range(len(words)):
+            x = words[i]
+            even[before | ((x & _BYTE) << np.uint64(8))] += one
+            odd[x & _PAIR] += one
+            even[(x >> np.uint64(8)) & _PAIR] += one
+            odd[(x >> np.uint64(16)) & _PAIR] += one
+            even[(x >> np.uint64(24)) & _PAIR] += one
+            odd[(x >> np.uint64(32)) & _PAIR] += one
+            even[(x >> np.uint64(40)) & _PAIR] += one
+            odd[x >> np.uint64(48)] += one
+            before = x >> np.uint64(56)
+        # The first byte has none before it.
+        even[np.int64(data[0]) | np.int64(data[0]) << 8] -= one
+    for i in range(max(1, 8 * len(words)), len(data)):
+        even[np.int64(data[i - 1]) | np.int64(data[i]) << 8] += one
+
+
+@njit(nogil=True, cache=True)
+def count_dense(codes, at, key, ids, bits, mask, counts):
+    """Count the n-grams that end at ``codes[at]`` and after it, in a table with a cell for each key.
+
+    Stops before a character without an id, or with one that has no room in ``bits``. Returns where, and the key there.
+    """
+    room = np.int64(1) << np.int64(bits)
+    for i in range(at, len(codes)):
+        character = np.int64(ids[codes[i]])
+        if character < 0 or character >= room:
+            return i, key
+        key = ((key << bits) | np.uint64(character)) & mask
+        counts[key] += np.uint32(1)
+        if character == 0:
+            key = np.uint64(0)
+    return len(codes), key
+
+
+@njit(nogil=True, cache=True)
+def count_hashed(codes, at, key, ids, bits, mask, table, used, most):
+    """`count_dense` in a hash table: rows of key + 1 (0: free) and count, a power of two of them, ``used`` taken.
+
+    Stops too where a row more than ``most`` would be taken. Returns where, the key there, and the rows taken.
+    """
+    room = np.int64(1) << np.int64(bits)
+    last = np.uint64(len(table) - 1)
+    for i in range(at, len(codes)):
+        character = np.int64(ids[codes[i]])
+        if character < 0 or character >= room:
+            return i, key, used
+        following = ((key << bits) | np.uint64(character)) & mask
+        row = following * _MIXER
+        row = (row ^ (row >> np.uint64(32))) & last
+        while table[row, 0] != following + _ONE:
+            if table[row, 0] == 0:
+                if used >= most:
+                    return i, key, used
+                used += 1
+                table[row, 0] = following + _ONE
+                break
+            row = (row + _ONE) & last
+        table[row, 1] += _ONE
+        key = following if character != 0 else np.uint64(0)
+    return len(codes), key, used
+
+
+@njit(nogil=True, cache=True)
+def insert(keys, counts, table):
+    """Put distinct keys with their counts into an empty hash table with room for them."""
+    last = np.uint64(len(table) - 1)
+    for i in range(len(keys)):
+        row = keys[i] * _MIXER
+        row = (row ^ (row >> np.uint64(32))) & last
+        while table[row, 0] != 0:
+            row = (row + _ONE) & last
+        table[row, 0] = keys[i] + _ONE
+        table[row, 1] = counts[i]

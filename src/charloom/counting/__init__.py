@@ -1,0 +1,121 @@
+"""N-grams of files larger than memory: read once, a piece at a time, by all cores.
+
+The counts are exactly those of `charloom.corpus.load`, `Vocabulary.from_items` and `Contexts.all_rows`, and so are the
+errors; what is held is a few pieces and the distinct n-grams. Each thread takes a piece (`pieces`), makes characters of
+it (`worker`) and counts them in tables of its own (`tables`), which are added up at the end, so that the number of
+threads changes nothing.
+
+Text that is ASCII stays bytes. Its bigrams are counted as pairs of bytes whatever these are, line ends and capital
+letters too: the table of pairs says afterwards what they were.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+
+from charloom.compiled import available
+from charloom.config import DataConfig
+from charloom.corpus import check
+from charloom.counting import plain
+from charloom.counting.pieces import PIECE, Fault, Pieces, Progress
+from charloom.counting.result import Gram, NGramCounts, assembled
+from charloom.counting.tables import Alphabet
+from charloom.counting.worker import Read, Worker, added_up, lowers
+from charloom.errors import ConfigError
+
+__all__ = ["MOST", "Gram", "NGramCounts", "Progress", "count_file"]
+
+MOST = 1 << 24
+"""How many different n-grams are counted unless told otherwise: half a gigabyte of them in a thread."""
+
+
+def count_file(
+    config: DataConfig,
+    order: int = 2,
+    *,
+    threads: int | None = None,
+    most: int = MOST,
+    on_progress: Progress | None = None,
+) -> NGramCounts:
+    """Count the n-grams of ``order`` characters in the text that ``config`` names.
+
+    ``threads``: all cores if left out. ``on_progress`` is told of bytes read and bytes there are, from the thread that
+    called.
+
+    Raises `DataError` as `charloom.corpus.load` does, for more than ``most`` different n-grams, and for an alphabet so
+    large that an n-gram does not fit into 63 bits; `ConfigError` for an order or a number of threads below 1.
+    """
+    if order < 1:
+        raise ConfigError(f"there is no n-gram of order {order}", remedy="The order is at least 1.")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"{threads} threads are too few", remedy="Use at least 1, or leave it out for all cores.")
+    kernels, reason = _kernels()
+    longest = max(order, 2)
+    alphabet = Alphabet(lines=config.unit == "line", lower=lowers(config))
+    workers = [Worker(config, longest, alphabet, kernels, most) for _ in range(threads or _cores())]
+    with Pieces(config, on_progress) as pieces:
+        _count_all(workers, pieces)
+        faults = [worker.fault for worker in workers if worker.fault] + ([pieces.fault] if pieces.fault else [])
+        read = sorted((one for worker in workers for one in worker.read), key=lambda one: one.number)
+        if faults:
+            _tell(min(faults, key=lambda one: one.number), read, config, pieces.head)
+    lines = sum(one.lines for one in read) + (config.unit == "text" and bool(read) and read[-1].column > 0)
+    keys, counts = added_up(workers, read, alphabet)
+    workers[0].grams.check(len(keys))
+    return assembled(keys, counts, alphabet, config, order=order, lines=lines, slow_reason=reason)
+
+
+def _kernels() -> tuple[ModuleType, str | None]:
+    """What counts, and why it is not the compiled code, if so."""
+    if not available():
+        return plain, "numba is not installed (pip install 'telltales[fast]')"
+    if sys.byteorder == "big":
+        return plain, "the compiled code is for little-endian machines"
+    try:
+        from charloom.compiled import counting
+    except (ImportError, RuntimeError) as error:  # Of another NumPy, or without a folder for what it compiles.
+        return plain, f"numba cannot be used ({error})"
+    return counting, None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count_all(workers: Sequence[Worker], pieces: Pieces) -> None:
+    """Give every piece to a worker; the first one works in this thread."""
+    with ThreadPoolExecutor(max(1, len(workers) - 1)) as pool:
+        try:
+            others = [pool.submit(_count, worker, pieces) for worker in workers[1:]]
+            _count(workers[0], pieces, report=True)
+            for other in others:
+                other.result()
+        finally:
+            pieces.stop()
+
+
+def _count(worker: Worker, pieces: Pieces, *, report: bool = False) -> None:
+    buffer = bytearray(PIECE)
+    try:
+        while piece := pieces.take(buffer):
+            if not worker.count(piece):
+                break
+            if report:
+                pieces.report()
+            buffer = piece.buffer
+    finally:
+        pieces.stop()  # The source has ended, or something is wrong.
+
+
+def _tell(fault: Fault, read: Sequence[Read], config: DataConfig, head: bytes) -> None:
+    """Raise the error that is in a part of the source, after all that was read before it."""
+    line = column = 1
+    for one in read[: fault.number]:
+        line += one.lines
+        column = 1 + one.column if one.lines else column + one.column
+    check(fault.chunks, config, line=line, column=column, head=head)
+    raise AssertionError("text that cannot be counted can be read")
