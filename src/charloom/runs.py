@@ -178,8 +178,8 @@ class Run:
             "parameters": result["parameters"] if result else None,
         }
 
-    def text_model(self) -> TextModel:
-        """The run's best weights, ready to sample and score."""
+    def text_model(self, *, plain: bool = False) -> TextModel:
+        """The run's best weights, ready to sample and score; ``plain``: without torch, as NumPy arrays."""
         if not self.best_path.exists():
             raise RunError(
                 "the run has no weights yet", where=str(self.folder), remedy="Train it to a checkpoint first."
@@ -189,6 +189,9 @@ class Run:
         if self.model.counted:
             family = models.counted_family(self.model.family)
             model: Any = family.from_arrays(arrays, len(vocabulary), **self.model.options())
+        elif plain:
+            options = self.model.options()
+            model = models.plain_model(self.model.family, arrays, vocabulary_size=len(vocabulary), **options)
         else:
             from charloom.training import load_arrays
 

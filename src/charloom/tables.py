@@ -28,7 +28,7 @@ COMPLETED_ROWS = 1 << 15
 """Rows of a table of all contexts that are made at once before the largest blocks are drawn."""
 LARGEST = 1 << 14
 """Most items that may wait for rows at once."""
-LISTED_BYTES = 1 << 28
+LISTED_BYTES = 1 << 27
 """Memory for rows that are numbered as they come."""
 
 

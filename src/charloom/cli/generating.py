@@ -65,7 +65,7 @@ def sample(
     _at_least_one(n)
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads} is below 1", remedy="Leave it out for all cores.")
-    model, settings = opened.text_model(), sampling or SamplingConfig()
+    model, settings = opened.text_model(plain=True), sampling or SamplingConfig()
     if format == "text" and not (json or novel or unique):
         for lines in model.sample_lines(n, settings, threads=threads):
             raw(lines)
@@ -100,7 +100,7 @@ def best(
         raise ConfigError(
             "a model of contiguous text has no most probable items: its text never ends", remedy="Use charloom sample."
         )
-    found = opened.text_model().best(n, prefix=prefix, max_length=max_length)
+    found = opened.text_model(plain=True).best(n, prefix=prefix, max_length=max_length)
     if json:
         print_json([item.to_json() for item in found])
         return
@@ -135,7 +135,7 @@ def score(
     from charloom.runs import Run
 
     opened = Run.open(run, runs, with_weights=True)
-    model = opened.text_model()
+    model = opened.text_model(plain=True)
     texts = [(item, f"item {position}") for position, item in enumerate(items, 1)]
     if data is not None:
         from charloom.corpus import load

@@ -6,6 +6,7 @@ when a neural model is built.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -68,6 +69,20 @@ def counted_family(family: str) -> type[CountedModel]:
     families: dict[str, Any] = {"unigram": Unigram, "bigram": Bigram, "ngram": KneserNey}
     chosen: type[CountedModel] = families[family]
     return chosen
+
+
+def plain_model(
+    family: str, arrays: Mapping[str, np.ndarray[Any, Any]], *, vocabulary_size: int, **options: Any
+) -> LanguageModel:
+    """The neural model that ``arrays`` were stored from, without torch.
+
+    Raises `CheckpointError` when they do not make one of that family with those options.
+    """
+    from charloom.models.plain import PlainBigram, PlainMLP
+
+    made: Any = PlainBigram if family == "bigram-net" else PlainMLP
+    model: LanguageModel = made(arrays, vocabulary_size=vocabulary_size, **options)
+    return model
 
 
 def build_neural(family: str, *, vocabulary_size: int, seed: int, **options: Any) -> NeuralModel:
