@@ -103,8 +103,11 @@ class PlainMLP:
             if self._norm == "layer":
                 mean = flow.mean(axis=1, keepdims=True)
             variance = np.square(flow - mean).mean(axis=1, keepdims=True)
-        normalized = (flow - mean) / np.sqrt(variance + epsilon) * arrays[f"{name}.weight"]
-        return normalized + arrays[f"{name}.bias"] if f"{name}.bias" in arrays else normalized
+        scaled: Float[np.ndarray, "batch units"] = (flow - mean) / np.sqrt(variance + epsilon)
+        scaled *= arrays[f"{name}.weight"]
+        if f"{name}.bias" in arrays:
+            scaled += arrays[f"{name}.bias"]
+        return scaled
 
 
 def _shapes_of_mlp(
@@ -146,7 +149,8 @@ def _check(arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -
 
 def _sigmoid(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     tail = np.exp(-abs(x))
-    return np.where(x >= 0, 1, tail) / (1 + tail)
+    shares: Float[np.ndarray, "..."] = np.where(x >= 0, 1, tail) / (1 + tail)
+    return shares
 
 
 def _gelu(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -155,7 +159,8 @@ def _gelu(x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     t = 1 / (1 + 0.3275911 * size)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     erf = np.copysign(1 - series * np.exp(-size * size), x)
-    return (0.5 * x * (1 + erf)).astype(x.dtype)
+    product: Float[np.ndarray, "..."] = (0.5 * x * (1 + erf)).astype(x.dtype)
+    return product
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
