@@ -32,6 +32,8 @@ from charloom.config import BUILTIN_DATA
 from charloom.errors import DataError
 
 CHUNK = 1 << 20
+HEAD = 1024
+"""Bytes from the start of a source by which its encoding is guessed."""
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _CONTROL_BYTES = bytes([*range(0x09), *range(0x0E, 0x20), 0x7F])
 _ARCHIVES = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0"}
@@ -65,7 +67,7 @@ def decoded(
     while not last:
         chunk = next(chunks, b"")
         last = not chunk
-        head = head or chunk[:1024]
+        head = head or chunk[:HEAD]
         undecodable = None
         try:
             text = decoder.decode(chunk, final=last)

@@ -21,7 +21,7 @@ from charloom.compiled import available
 from charloom.config import DataConfig
 from charloom.corpus import check
 from charloom.counting import plain
-from charloom.counting.pieces import PIECE, Fault, Pieces, Progress
+from charloom.counting.pieces import Fault, Pieces, Progress
 from charloom.counting.result import Gram, NGramCounts, assembled
 from charloom.counting.tables import Alphabet
 from charloom.counting.worker import Read, Worker, added_up, lowers
@@ -99,7 +99,7 @@ def _count_all(workers: Sequence[Worker], pieces: Pieces) -> None:
 
 
 def _count(worker: Worker, pieces: Pieces, *, report: bool = False) -> None:
-    buffer = bytearray(PIECE)
+    buffer = bytearray()
     try:
         while piece := pieces.take(buffer):
             if not worker.count(piece):

@@ -15,6 +15,7 @@ import numpy as np
 from charloom import decoding
 from charloom.config import BUILTIN_DATA, DataConfig
 from charloom.corpus import builtin_names
+from charloom.decoding import HEAD
 from charloom.errors import DataError
 
 if TYPE_CHECKING:
@@ -145,8 +146,8 @@ class Pieces:
                 found = self._readinto(view[self._filled : self._filled + decoding.CHUNK])
                 if not found:
                     break
-                if not self._read:
-                    self.head = bytes(view[: min(found, 1024)])
+                if len(self.head) < HEAD:
+                    self.head += bytes(view[self._filled : self._filled + min(found, HEAD - len(self.head))])
                 self._filled += found
                 self._read += found
                 if self._read - found < 3 <= self._read and view[:3] == _MARK:

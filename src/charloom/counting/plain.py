@@ -53,8 +53,8 @@ def stripped(codes: Codes, white: Bool[np.ndarray, " codes"], out: Codes) -> int
     """Write the lines without white space around them, and without blank ones, to ``out``; how much it holds then."""
     ends = _ends(codes)
     place = np.arange(len(codes))
-    solid = ~ends & ~white[np.minimum(codes, len(white) - 1)]
-    solid |= ~ends & (codes >= len(white))
+    blank = white[np.minimum(codes.astype(np.int64), len(white) - 1)] & (codes < len(white))
+    solid = ~ends & ~blank
     line = np.cumsum(ends) - ends
     count = int(line[-1]) + 1 if len(codes) else 0
     first, last = np.full(count, len(codes)), np.full(count, -1)
