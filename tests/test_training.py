@@ -14,10 +14,11 @@ import torch
 
 import small
 from charloom.checkpoint import digest_of_arrays
+from charloom.devices import choose_device
 from charloom.errors import CheckpointError, ConfigError, TrainingError
 from charloom.evaluation import mean_loss
 from charloom.observer import Measurement, Observer, Outcome, Step
-from charloom.training import Training, choose_device
+from charloom.training import Training
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
 EVERYTHING_RANDOM = small.SMALL_MLP | {"layers": 2, "norm": "batch", "dropout": 0.3}

@@ -193,7 +193,7 @@ class Run:
             options = self.model.options()
             model = models.plain_model(self.model.family, arrays, vocabulary_size=len(vocabulary), **options)
         else:
-            from charloom.training import load_arrays
+            from charloom.weights import load_arrays
 
             model = models.build_neural(
                 self.model.family, vocabulary_size=len(vocabulary), seed=0, **self.model.options()
