@@ -30,6 +30,14 @@ class Lookout:
         """Take in whether an observed step had an update, or would have had one."""
         self._is_due = self._rhythm.saw(step, had_its_turn)
 
+    def free(self, step: int, most: int) -> int:
+        """How many steps from ``step`` on, which is not observed, need no look, as far as can be known now."""
+        for ahead in range(1, most):
+            due = self._is_due or self._schedule(step + ahead)
+            if due and self._rhythm.has_its_turn(step + ahead):
+                return ahead
+        return most
+
     def wants(self, step: int, loss: torch.Tensor | float) -> bool:
         """Whether to observe this step, before which came this loss."""
         is_near = self._spikes is not None and self._spikes.is_near(float(loss))

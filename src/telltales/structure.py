@@ -125,11 +125,11 @@ class ModeProbe:
             handle.remove()
         self._handles = []
 
-    def step_ended(self) -> None:
+    def step_ended(self, steps: int = 1) -> None:
         """What runs from here on, and without gradients, is no training step."""
         self.last = None
-        self._steps += 1
-        if self._steps == STEPS_WITHOUT_EVALUATION:
+        self._steps += steps
+        if self._handles and self._steps >= STEPS_WITHOUT_EVALUATION:
             self.remove()
 
     def evaluated(self) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -41,9 +42,13 @@ class WaitingLosses:
         else:
             kept = float(loss)
         self._losses.append(kept)
-        if len(self._losses) == JOINED_AT:
+        if len(self._losses) >= JOINED_AT:
             self._losses = [as_vector(self._losses)]
         return kept
+
+    def extend(self, losses: Sequence[float]) -> None:
+        """Take in the losses of many steps, oldest first."""
+        self._losses.append(torch.tensor(losses, dtype=torch.float32))
 
     def vector(self) -> torch.Tensor:
         """(steps,), on their device."""

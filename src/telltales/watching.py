@@ -197,6 +197,39 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - watching must not end a training
             self._end_after_failure(error)
 
+    def free_steps(self, most: int) -> int:
+        """How many of the next ``most`` steps, in a row, need no look: 0 where the next one is observed.
+
+        For a loop that makes many steps at once, out of sight of the hooks. After that many, or fewer, call `passed`.
+        """
+        if not self._open:
+            return most
+        return 0 if self._step is not None else self._lookout.free(self._next, most)
+
+    def passed(self, losses: Sequence[float]) -> None:
+        """Say that steps are done which needed no look, as many as there are ``losses`` (one each, oldest first).
+
+        Raises `UsageError` where one of them was to be observed.
+        """
+        if not self._open or not len(losses):
+            return
+        if len(losses) > self.free_steps(len(losses)):
+            raise UsageError(
+                f"of {len(losses)} steps from step {self._next} on, one is to be observed",
+                remedy="Make no more steps at once than `free_steps` says; tell of the others with `step`.",
+            )
+        if self._error is not None:
+            return self._end_after_failure(self._error)
+        try:
+            self._losses.extend(losses)
+            self._mode.step_ended(len(losses))
+            self._next += len(losses)
+            # All are looked at, not just as many as it takes to know: spikes are told from what came before.
+            if any([self._lookout.wants(self._next, loss) for loss in losses]):
+                self._arm()
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            self._end_after_failure(error)
+
     def look_at_loss(self, loss: torch.Tensor | float) -> None:
         """Let the graph of a loss tell how it is computed, where `step` will be given its value only.
 
