@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from charloom.api import load_data, train
     from charloom.config import DataConfig, ModelConfig, SamplingConfig, TrainingConfig
     from charloom.corpus import Corpus
+    from charloom.counting import NGramCounts, count_file
     from charloom.dataset import Dataset
     from charloom.errors import CharloomError
     from charloom.fitting import create_run, fit, fit_run
@@ -34,11 +35,13 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "ModelConfig",
+    "NGramCounts",
     "Run",
     "SamplingConfig",
     "TextModel",
     "TrainingConfig",
     "Vocabulary",
+    "count_file",
     "create_run",
     "fit",
     "fit_run",
@@ -52,11 +55,13 @@ _HOME = {
     "DataConfig": "config",
     "Dataset": "dataset",
     "ModelConfig": "config",
+    "NGramCounts": "counting",
     "Run": "runs",
     "SamplingConfig": "config",
     "TextModel": "text_model",
     "TrainingConfig": "config",
     "Vocabulary": "vocabulary",
+    "count_file": "counting",
     "create_run": "fitting",
     "fit": "fitting",
     "fit_run": "fitting",

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 
 from charloom.cli.checking import check
 from charloom.cli.console import explain, log
+from charloom.cli.counting import count
 from charloom.cli.data import describe
 from charloom.cli.experimenting import experiment
 from charloom.cli.generating import best, sample, score
@@ -43,6 +44,7 @@ app = App(
 for command in (
     quickstart,
     describe,
+    count,
     check,
     train,
     find_lr,

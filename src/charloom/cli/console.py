@@ -18,6 +18,7 @@ from charloom.errors import CharloomError
 COMMANDS = (
     "quickstart",
     "describe",
+    "count",
     "check",
     "train",
     "find-lr",

@@ -53,7 +53,7 @@ def line_feeds(data):
         few = np.uint8(0)  # So small that 32 are added at once.
         for i in range(128):
             few = np.uint8(few + np.uint8(part[i] == 10))
-        count += np.int64(few)
+        count += int(few)
     for i in range(blocks * 128, len(data)):
         count += data[i] == 10
     return count

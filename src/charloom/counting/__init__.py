@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -27,10 +28,16 @@ from charloom.counting.tables import Alphabet
 from charloom.counting.worker import Read, Worker, added_up, lowers
 from charloom.errors import ConfigError
 
-__all__ = ["MOST", "Gram", "NGramCounts", "Progress", "count_file"]
+__all__ = ["MOST", "Gram", "NGramCounts", "Progress", "SlowCounting", "count_file"]
 
 MOST = 1 << 24
 """How many different n-grams are counted unless told otherwise: half a gigabyte of them in a thread."""
+WORTH_COMPILED = 8 << 20
+"""Bytes that are counted sooner without numba than it takes to get ready."""
+
+
+class SlowCounting(UserWarning):
+    """A large text is counted without compiled code."""
 
 
 def count_file(
@@ -53,11 +60,10 @@ def count_file(
         raise ConfigError(f"there is no n-gram of order {order}", remedy="The order is at least 1.")
     if threads is not None and threads < 1:
         raise ConfigError(f"{threads} threads are too few", remedy="Use at least 1, or leave it out for all cores.")
-    kernels, reason = _kernels()
-    longest = max(order, 2)
     alphabet = Alphabet(lines=config.unit == "line", lower=lowers(config))
-    workers = [Worker(config, longest, alphabet, kernels, most) for _ in range(threads or _cores())]
     with Pieces(config, on_progress) as pieces:
+        kernels = _kernels(pieces.size)
+        workers = [Worker(config, max(order, 2), alphabet, kernels, most) for _ in range(threads or _cores())]
         _count_all(workers, pieces)
         faults = [worker.fault for worker in workers if worker.fault] + ([pieces.fault] if pieces.fault else [])
         read = sorted((one for worker in workers for one in worker.read), key=lambda one: one.number)
@@ -66,20 +72,32 @@ def count_file(
     lines = sum(one.lines for one in read) + (config.unit == "text" and bool(read) and read[-1].column > 0)
     keys, counts = added_up(workers, read, alphabet)
     workers[0].grams.check(len(keys))
-    return assembled(keys, counts, alphabet, config, order=order, lines=lines, slow_reason=reason)
+    return assembled(keys, counts, alphabet, config, order=order, lines=lines, bytes_read=pieces.read)
 
 
-def _kernels() -> tuple[ModuleType, str | None]:
-    """What counts, and why it is not the compiled code, if so."""
-    if not available():
-        return plain, "numba is not installed (pip install 'telltales[fast]')"
-    if sys.byteorder == "big":
-        return plain, "the compiled code is for little-endian machines"
-    try:
+def _kernels(size: int | None) -> ModuleType:
+    """What counts a source of so many bytes, if that is known."""
+    if size is not None and size < WORTH_COMPILED:
+        return plain
+    reason = _why_not_compiled()
+    if reason is None:
         from charloom.compiled import counting
+
+        return counting
+    warnings.warn(f"counting is about ten times slower, because {reason}", SlowCounting, stacklevel=3)
+    return plain
+
+
+def _why_not_compiled() -> str | None:
+    if not available():
+        return "numba is not installed (pip install 'telltales[fast]')"
+    if sys.byteorder == "big":
+        return "the compiled code is for little-endian machines"
+    try:
+        from charloom.compiled import counting  # noqa: F401
     except (ImportError, RuntimeError) as error:  # Of another NumPy, or without a folder for what it compiles.
-        return plain, f"numba cannot be used ({error})"
-    return counting, None
+        return f"numba cannot be used ({error})"
+    return None
 
 
 def _cores() -> int:

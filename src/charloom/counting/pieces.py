@@ -72,6 +72,10 @@ class Pieces:
     def __init__(self, config: DataConfig, on_progress: Progress | None = None) -> None:
         self.head = b""
         """What the source begins with."""
+        self.size: int | None = None
+        """How many bytes the source has as it lies there, if that is known."""
+        self.read = 0
+        """How many bytes have been read, unpacked."""
         self.fault: Fault | None = None
         """Why there are no more pieces, if that is not the end."""
         self._config = config
@@ -81,18 +85,16 @@ class Pieces:
         self._rest = b""
         self._given = 0
         self._ended = False
-        self._read = 0
-        self._total: int | None = None
+        self._opened: decoding.Opened | None = None
 
     def __enter__(self) -> Pieces:
-        self._opened: decoding.Opened | None = None
         if self._config.data == BUILTIN_DATA:
             self._rest = builtin_names().encode()
-            self._total = len(self._rest)
+            self.size = self.read = len(self._rest)
         else:
             self._opened = self._stack.enter_context(decoding.opened(self._config.data))
             if self._config.data != "-":
-                self._total = os.fstat(self._opened.packed.fileno()).st_size
+                self.size = os.fstat(self._opened.packed.fileno()).st_size
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,9 +113,8 @@ class Pieces:
     def report(self) -> None:
         """Tell how much has been read."""
         if self._on_progress:
-            known = self._total is not None and self._opened is not None
-            read = self._opened.packed.tell() if known and self._opened else self._read
-            self._on_progress(read, self._total)
+            read = self.read if self.size is None or self._opened is None else self._opened.packed.tell()
+            self._on_progress(read, self.size)
 
     def _next(self, buffer: bytearray) -> Piece | None:
         filled = len(self._rest)
@@ -123,7 +124,8 @@ class Pieces:
                 with decoding.telling(self._config.data):
                     filled = self._fill(buffer, filled)
             except DataError as error:
-                return self._give_up(buffer, _raising(error))
+                self._give_up(buffer, _raising(error))
+                return None
             if filled < len(buffer):
                 self._ended = True
                 return self._piece(buffer, filled, b"") if filled else None
@@ -133,7 +135,8 @@ class Pieces:
                 return self._piece(buffer, size, self._rest)
             if self._config.unit == "line" and filled > AHEAD + 4 * self._config.max_line + 4:
                 self._filled = filled
-                return self._give_up(buffer, self._remaining())
+                self._give_up(buffer, self._remaining())
+                return None
             buffer = _holding(buffer, bytearray(), 2 * len(buffer))
 
     def _fill(self, buffer: bytearray, filled: int) -> int:
@@ -149,8 +152,8 @@ class Pieces:
                 if len(self.head) < HEAD:
                     self.head += bytes(view[self._filled : self._filled + min(found, HEAD - len(self.head))])
                 self._filled += found
-                self._read += found
-                if self._read - found < 3 <= self._read and view[:3] == _MARK:
+                self.read += found
+                if self.read - found < 3 <= self.read and view[:3] == _MARK:
                     self._filled -= 3
                     view[: self._filled] = bytes(view[3 : self._filled + 3])
         return self._filled
@@ -179,8 +182,8 @@ class Pieces:
 
 
 def _raising(error: DataError) -> Iterator[bytes]:
+    yield from ()
     raise error
-    yield b""
 
 
 def _holding(content: bytes | bytearray, buffer: bytearray, size: int) -> bytearray:

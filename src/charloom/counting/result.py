@@ -56,13 +56,13 @@ class NGramCounts:
     """Number of items; 1 for unit `text`."""
     lines: int
     """Number of lines, blank ones included."""
-    slow_reason: str | None = None
-    """Why it was counted without compiled code, if so."""
+    bytes_read: int
+    """Length of the text as it was read, unpacked."""
 
     @property
     def order(self) -> int:
         """n: the context and the target together."""
-        return self.contexts.shape[1] + 1
+        return int(self.contexts.shape[1]) + 1
 
     @property
     def blank_lines(self) -> int:
@@ -130,7 +130,7 @@ def assembled(
     *,
     order: int,
     lines: int,
-    slow_reason: str | None,
+    bytes_read: int,
 ) -> NGramCounts:
     """Counts by key, of ``order`` ids or of two for single characters, with ids in the order of characters.
 
@@ -164,5 +164,5 @@ def assembled(
         counts=counts,
         items=int(counts[targets == MARKER].sum()) if config.unit == "line" else 1,
         lines=lines,
-        slow_reason=slow_reason,
+        bytes_read=bytes_read,
     )

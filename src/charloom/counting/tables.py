@@ -30,7 +30,7 @@ OFTEN = 1 << 30
 """Characters after which 32-bit counts are put elsewhere, before they could overflow."""
 _CODE_POINTS = 0x110000
 _APART = 64
-"""Cells between two tables of pairs, without which the same pair would have its place in the same lines of the cache."""
+"""Cells between the two tables of pairs: side by side, they would share too few places in the cache."""
 
 
 class Alphabet:
