@@ -28,23 +28,24 @@ class Contexts:
 
     def __init__(self, encoded: Encoded, context_length: int) -> None:
         self.context_length = context_length
-        self._ids = encoded.ids
+        self.ids: Int[np.ndarray, " targets"] = encoded.ids
         lengths = np.diff(encoded.starts, append=len(encoded.ids))
         position_in_item = np.arange(len(encoded.ids)) - np.repeat(encoded.starts, lengths)
-        self._reach = np.minimum(position_in_item, context_length).astype(np.int32)
+        self.reach: Int[np.ndarray, " targets"] = np.minimum(position_in_item, context_length).astype(np.int32)
+        """How many ids of its own item stand before each, at most ``context_length``."""
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def rows(
         self, index: Int[np.ndarray, "*batch"]
     ) -> tuple[Int[np.ndarray, "*batch context"], Int[np.ndarray, "*batch"]]:
         """Contexts and targets of the rows at ``index`` (any shape), as int64."""
         back = np.arange(self.context_length, 0, -1)
-        inside = back <= self._reach[index][..., None]
+        inside = back <= self.reach[index][..., None]
         # Positions before the first id are clipped to it; `inside` masks them like every other id of another item.
-        contexts = np.where(inside, self._ids.take(index[..., None] - back, mode="clip"), MARKER)
-        return contexts.astype(np.int64), self._ids[index].astype(np.int64)
+        contexts = np.where(inside, self.ids.take(index[..., None] - back, mode="clip"), MARKER)
+        return contexts.astype(np.int64), self.ids[index].astype(np.int64)
 
     def all_rows(self) -> tuple[Int[np.ndarray, "rows context"], Int[np.ndarray, " rows"]]:
         """Every context and target at once: for counting."""
@@ -127,13 +128,17 @@ class RowBatches:
     """Batches of rows, each row once per epoch, in random order; a row's target is the one that follows it there."""
 
     def __init__(self, contexts: Contexts, batch_size: int, seed: int) -> None:
-        self._contexts = contexts
+        self.contexts = contexts
         self._order = RowOrder(len(contexts), batch_size, seed)
+
+    def numbers(self, first_step: int, steps: int) -> Int[np.ndarray, "steps batch"]:
+        """Only which rows the steps train on."""
+        return self._order.indices(first_step, steps)
 
     def batches(self, first_step: int, steps: int) -> Batches:
         """See `BatchSource`. All rows weigh the same."""
-        rows = self._order.indices(first_step, steps)
-        contexts, targets = self._contexts.rows(rows.reshape(-1))
+        rows = self.numbers(first_step, steps)
+        contexts, targets = self.contexts.rows(rows.reshape(-1))
         return Batches(
             contexts=contexts,
             starts=np.arange(rows.size + 1),
