@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from charloom.compiled import available
 from charloom.config import DataConfig, ModelConfig
 from charloom.contexts import Contexts
 from charloom.corpus import load
-from charloom.counting import NGramCounts, count_file, pieces, plain, tables
+from charloom.counting import NGramCounts, count_file, pieces, plain, tables, worker
 from charloom.errors import CharloomError, ConfigError, DataError
 from charloom.models import counted_family
 from charloom.vocabulary import Vocabulary
@@ -53,18 +54,24 @@ configs = st.fixed_dictionaries(
 texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
 plain_texts = st.lists(st.sampled_from([one for one in FRAGMENTS if one.isascii()]), max_size=40).map("".join)
 cuts = st.fixed_dictionaries(
-    {"piece": st.integers(1, 30), "ahead": st.integers(0, 4), "chunk": st.sampled_from([1, 2, 5, 1 << 20])}
+    {
+        "piece": st.integers(1, 30),
+        "ahead": st.integers(0, 4),
+        "chunk": st.sampled_from([1, 2, 5, 1 << 20]),
+        "few": st.sampled_from([1, 16, 1 << 20]),
+    }
 )
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager
-def cut_small(engine: Any, *, piece: int, ahead: int, chunk: int) -> Iterator[None]:
+def cut_small(engine: Any, *, piece: int, ahead: int, chunk: int, few: int = 4) -> Iterator[None]:
     """Pieces of a few bytes, so that they end everywhere, counted by one of the engines."""
     with (
         patch.object(pieces, "PIECE", piece),
         patch.object(pieces, "AHEAD", ahead),
         patch.object(decoding, "CHUNK", chunk),
+        patch.object(worker, "FEW", few),
         patch.object(counting, "_kernels", lambda *_: engine),
     ):
         yield
@@ -404,15 +411,19 @@ class TestTwins:
     @given(text=plain_texts)
     def test_of_bytes(self, text: str) -> None:
         data = np.frombuffer(bytearray(text.encode()), np.uint8)
-        for name in ("scan", "edges", "line_feeds", "lone_returns"):
+        for name in ("scan", "edges", "lone_returns"):
             assert getattr(compiled, name)(data) == getattr(plain, name)(data), name
 
     @quick
     @given(data=st.binary(max_size=400))
     def test_of_any_bytes(self, data: bytes) -> None:
         numbers = np.frombuffer(bytearray(data), np.uint8)
-        for name in ("scan", "line_feeds", "lone_returns"):
+        for name in ("scan", "lone_returns"):
             assert getattr(compiled, name)(numbers) == getattr(plain, name)(numbers), name
+        for least, most in ((10, 10), (128, 255), (0, 255), (0, 9)):
+            expected = sum(least <= one <= most for one in data)
+            for engine in ENGINES:
+                assert engine.within(numbers, np.uint8(least), np.uint8(most)) == expected
         sums = []
         for engine in ENGINES:
             even, odd = np.zeros(1 << 16, np.uint32), np.zeros(1 << 16, np.uint32)
@@ -426,10 +437,25 @@ class TestTwins:
         codes = np.array([min(ord(one), np.iinfo(kind).max) for one in text + "\n"], kind)
         white = np.array([chr(code).isspace() for code in range(0x3001)])
         assert compiled.too_long(codes, most) == plain.too_long(codes, most)
-        outs = [np.zeros_like(codes) for _ in ENGINES]
-        lengths = [engine.stripped(codes, white, out) for engine, out in zip(ENGINES, outs, strict=True)]
-        assert lengths[0] == lengths[1]
-        assert np.array_equal(*(out[:length] for out, length in zip(outs, lengths, strict=True)))
+        copies = [codes.copy() for _ in ENGINES]
+        for engine, copy in zip(ENGINES, copies, strict=True):
+            engine.blank_edges(copy, white)
+        assert np.array_equal(*copies)
+
+    @quick
+    @given(text=texts)
+    def test_of_lines(self, text: str) -> None:
+        """Those that are ASCII stay, the others move."""
+        data = (text + "\n").encode()
+        results = []
+        for engine in ENGINES:
+            left, moved = np.frombuffer(bytearray(data), np.uint8), np.zeros(len(data), np.uint8)
+            moved = moved[: engine.take_wide(left, moved)]
+            results.append((left.tobytes().decode().split(), moved.tobytes().decode()))
+        assert results[0] == results[1]
+        lines = re.split("\r|\n", data.decode())
+        assert results[0][1] == "".join(f"{line}\n" for line in lines if not line.isascii())
+        assert results[0][0] == " ".join(line for line in lines if line.isascii()).split()
 
     @quick
     @given(

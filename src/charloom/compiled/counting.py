@@ -13,6 +13,7 @@ from numba import njit
 _BYTE, _PAIR = np.uint64(0xFF), np.uint64(0xFFFF)
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
+_HIGH = np.uint64(0x8080808080808080)
 
 
 @njit(nogil=True, cache=True)
@@ -44,18 +45,19 @@ def edges(data):
 
 
 @njit(nogil=True, cache=True)
-def line_feeds(data):
-    """How many LF."""
+def within(data, least, most):
+    """How many bytes are from ``least`` to ``most``, both uint8."""
     count = 0
+    span = np.uint8(most - least)
     blocks = len(data) // 128
     for block in range(blocks):
         part = data[block * 128 : block * 128 + 128]
         few = np.uint8(0)  # So small that 32 are added at once.
         for i in range(128):
-            few = np.uint8(few + np.uint8(part[i] == 10))
+            few = np.uint8(few + np.uint8(np.uint8(part[i] - least) <= span))
         count += int(few)
     for i in range(blocks * 128, len(data)):
-        count += data[i] == 10
+        count += int(np.uint8(data[i] - least) <= span)
     return count
 
 
@@ -83,27 +85,48 @@ def too_long(codes, most):
 
 
 @njit(nogil=True, cache=True)
-def stripped(codes, white, out):
-    """Write the lines without white space around them, and without blank ones, to ``out``; how much it holds then.
+def blank_edges(codes, white):
+    """Put LF in place of all white space around lines: the lines are stripped then, with blank ones between them.
 
     ``white`` says of each code point whether it is white space; none beyond it is.
     """
-    filled = start = 0
-    for i in range(len(codes)):
-        if codes[i] != 10 and codes[i] != 13:
+    for i in range(-1, len(codes)):
+        if i >= 0 and codes[i] != 10 and codes[i] != 13:
             continue
-        first, last = start, i
-        while first < last and codes[first] < len(white) and white[codes[first]]:
-            first += 1
-        while first < last and codes[last - 1] < len(white) and white[codes[last - 1]]:
-            last -= 1
-        for k in range(first, last):
-            out[filled] = codes[k]
-            filled += 1
-        if first < last:
+        k = i + 1
+        while k < len(codes) and codes[k] < len(white) and white[codes[k]] and codes[k] != 10 and codes[k] != 13:
+            codes[k] = 10
+            k += 1
+        k = i - 1
+        while k >= 0 and codes[k] < len(white) and white[codes[k]] and codes[k] != 10 and codes[k] != 13:
+            codes[k] = 10
+            k -= 1
+
+
+@njit(nogil=True, cache=True)
+def take_wide(data, out):
+    """Move the lines with bytes of other than ASCII to ``out``, and put LF in their place; how much it holds then.
+
+    The bytes end with a line end.
+    """
+    filled = at = 0
+    words = data[: len(data) // 8 * 8].view(np.uint64)
+    while at < len(data):
+        while at % 8 == 0 and at // 8 < len(words) and words[at // 8] & _HIGH == 0:
+            at += 8
+        if at < len(data) and data[at] > 127:
+            start = at
+            while start > 0 and data[start - 1] != 10 and data[start - 1] != 13:
+                start -= 1
+            while data[at] != 10 and data[at] != 13:
+                at += 1
+            for k in range(start, at):
+                out[filled] = data[k]
+                data[k] = 10
+                filled += 1
             out[filled] = 10
             filled += 1
-        start = i + 1
+        at += 1
     return filled
 
 

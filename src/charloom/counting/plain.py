@@ -32,9 +32,9 @@ def edges(data: UInt8[np.ndarray, " bytes"]) -> bool:
     return bool(white[:1].any() or (ends[:-1] & white[1:]).any() or (white[:-1] & ends[1:]).any())
 
 
-def line_feeds(data: UInt8[np.ndarray, " bytes"]) -> int:
-    """How many LF."""
-    return int(np.count_nonzero(data == _LF))
+def within(data: UInt8[np.ndarray, " bytes"], least: np.uint8, most: np.uint8) -> int:
+    """How many bytes are from ``least`` to ``most``."""
+    return int(np.count_nonzero((data >= least) & (data <= most)))
 
 
 def lone_returns(data: UInt8[np.ndarray, " bytes"]) -> int:
@@ -49,20 +49,27 @@ def too_long(codes: Codes, most: int) -> bool:
     return bool((np.diff(places) - 1 > most).any())
 
 
-def stripped(codes: Codes, white: Bool[np.ndarray, " codes"], out: Codes) -> int:
-    """Write the lines without white space around them, and without blank ones, to ``out``; how much it holds then."""
+def blank_edges(codes: Codes, white: Bool[np.ndarray, " codes"]) -> None:
+    """Put LF in place of all white space around lines: the lines are stripped then, with blank ones between them."""
     ends = _ends(codes)
+    solid = ends | ~(white[np.minimum(codes.astype(np.int64), len(white) - 1)] & (codes < len(white)))
     place = np.arange(len(codes))
-    blank = white[np.minimum(codes.astype(np.int64), len(white) - 1)] & (codes < len(white))
-    solid = ~ends & ~blank
+    before = np.maximum.accumulate(np.where(solid, place, -1))
+    after = np.minimum.accumulate(np.where(solid, place, len(codes))[::-1])[::-1]
+    edge = np.concatenate([[True], ends, [False]])
+    codes[~solid & (edge[before + 1] | edge[after + 1])] = _LF
+
+
+def take_wide(data: UInt8[np.ndarray, " bytes"], out: UInt8[np.ndarray, " bytes"]) -> int:
+    """Move the lines with bytes of other than ASCII to ``out``, and put LF in their place; how much it holds then."""
+    ends = _ends(data)
     line = np.cumsum(ends) - ends
-    count = int(line[-1]) + 1 if len(codes) else 0
-    first, last = np.full(count, len(codes)), np.full(count, -1)
-    np.minimum.at(first, line[solid], place[solid])
-    np.maximum.at(last, line[solid], place[solid])
-    kept = (place >= first[line]) & (place <= last[line]) | ends & (last[line] >= 0)
-    result = np.where(ends, _LF, codes)[kept]
+    wide = np.zeros(int(line[-1]) + 1, np.bool_)
+    wide[line[data > 127]] = True
+    moved = wide[line]
+    result = np.where(ends, _LF, data)[moved]
     out[: len(result)] = result
+    data[moved & ~ends] = _LF
     return len(result)
 
 

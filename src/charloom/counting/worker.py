@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from charloom.counting.tables import Codes, Entries
 
+FEW = 16
+"""If fewer than one in so many bytes is of other than ASCII, lines with one are counted apart."""
+_LF, _WIDE, _LAST = np.uint8(10), np.uint8(128), np.uint8(255)
 _WHITE: Bool[np.ndarray, " codes"] = np.array([chr(code).isspace() for code in range(0x3001)])
 """Whether a code point is white space; none beyond is."""
 
@@ -57,34 +60,52 @@ class Worker:
         self._kernels = kernels
 
     def count(self, piece: Piece) -> bool:
-        """Count one piece; whether there was nothing wrong with it."""
+        """Count one piece; whether there was nothing wrong with it. Its bytes are not the same afterwards."""
         data = piece.data
         control, wide, white, returns = self._kernels.scan(data)
-        if control:
-            codes = None
-        elif wide:
-            codes = self._of_unicode(data)
-        else:
-            codes = self._of_ascii(data, white, returns)
-        if codes is None:
-            self.fault = Fault(piece.number, chain([piece.as_read()], [piece.following]))
+        lines = int(self._kernels.within(data, _LF, _LF))
+        if returns:
+            lines += int(self._kernels.lone_returns(data))
+        before = piece.as_read() if control or wide else b""
+        parts = None if control else self._parts(data, wide, white, returns)
+        if parts is None:
+            self.fault = Fault(piece.number, chain([before or piece.as_read()], [piece.following]))
             return False
-        lines = int(self._kernels.line_feeds(data)) + (int(self._kernels.lone_returns(data)) if returns else 0)
-        head, tail = self._both_ends(codes)
-        if self.order == 2 and codes.dtype == np.uint8:
-            self.pairs.count(codes, lines=self._by_line)
-        else:
-            self.grams.count(codes, len(head))
-        self.read.append(Read(piece.number, lines, _column(data), head, tail))
+        column = 0
+        head: list[int] = []
+        tail: list[int] = []
+        if not self._by_line:
+            column = _column(data)
+            head, tail = self._both_ends(parts[0])
+        for codes in parts:
+            if self.order == 2 and codes.dtype == np.uint8:
+                self.pairs.count(codes, lines=self._by_line)
+            else:
+                self.grams.count(codes, len(head))
+        self.read.append(Read(piece.number, lines, column, head, tail))
         return True
+
+    def _parts(self, data: UInt8[np.ndarray, " bytes"], wide: bool, white: bool, returns: bool) -> list[Codes] | None:
+        """The characters to be counted, lines in any order; None where something is wrong with them."""
+        if not wide:
+            parts = [self._of_ascii(data, white, returns)]
+        elif self._by_line and self._kernels.within(data, _WIDE, _LAST) < len(data) // FEW:
+            rest = np.empty_like(data)
+            rest = rest[: self._kernels.take_wide(data, rest)]
+            parts = [self._of_unicode(rest), self._of_ascii(data, white, returns)]
+        else:
+            parts = [self._of_unicode(data)]
+        found = [codes for codes in parts if codes is not None]
+        return found if len(found) == len(parts) else None
 
     def _of_ascii(self, data: UInt8[np.ndarray, " bytes"], white: bool, returns: bool) -> Codes | None:
         """The characters to be counted, their case not changed yet; None where a line is too long."""
         if self._by_line:
             if self._too_long(data):
                 return None
-            strip = self._config.strip and white and self._kernels.edges(data)
-            return self._stripped(data) if strip else data
+            if self._config.strip and white and self._kernels.edges(data):
+                self._kernels.blank_edges(data, _WHITE)
+            return data
         if returns:
             joined = data.tobytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
             return np.frombuffer(bytearray(joined), np.uint8)
@@ -101,22 +122,17 @@ class Worker:
         if self._by_line:
             if self._too_long(codes) or (treated is not text and self._too_long(_code_points(text))):
                 return None
-            return self._stripped(codes) if self._config.strip else codes
+            if self._config.strip:
+                self._kernels.blank_edges(codes, _WHITE)
         return codes
 
     def _both_ends(self, codes: Codes) -> tuple[list[int], list[int]]:
         """See `Read`."""
-        if self._by_line:
-            return [], []
         most = self.order - 1
         head, tail = codes[:most], codes[len(codes) - most :] if len(codes) >= most else codes[:0]
         for some in (head, tail):
             self._alphabet.admit(some)
         return self._alphabet.ids[head].tolist(), self._alphabet.ids[tail].tolist()
-
-    def _stripped(self, codes: Codes) -> Codes:
-        out = np.empty_like(codes)
-        return out[: self._kernels.stripped(codes, _WHITE, out)]
 
     def _too_long(self, codes: Codes) -> bool:
         return bool(self._kernels.too_long(codes, self._config.max_line))
