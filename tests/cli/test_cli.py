@@ -71,6 +71,43 @@ def test_every_command_has_help_with_an_example(invoke: Invoke) -> None:
         assert f"charloom {command}" in page
 
 
+def test_a_network_is_sampled_and_asked_without_torch(folder: Path, invoke: Invoke) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from charloom.cli import main\n"
+        "for line in ('sample net -n 4', 'best net -n 2', 'score emma --run net'):\n"
+        "    main(line.split())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = "".join(invoke(*line.split())[1] for line in ("sample net -n 4", "best net -n 2"))
+    assert done.stdout.startswith(expected)
+
+
+def test_samples_are_streamed_the_same_in_every_way(invoke: Invoke) -> None:
+    every = [one["text"] for one in json.loads(invoke("sample", "counted", "-n", "70", "--json")[1])]
+    assert invoke("sample", "counted", "-n", "70")[1].splitlines() == every
+    assert invoke("sample", "counted", "-n", "70", "--threads", "1")[1].splitlines() == every
+    unlike = list(dict.fromkeys(every))[:40]
+    assert invoke("sample", "counted", "-n", "40", "--unique")[1].splitlines() == unlike
+    status, _, message = invoke("sample", "counted", "--threads", "0")
+    assert status == 2
+    assert "--threads 0 is below 1" in message
+
+
+def test_without_numba_it_is_said_what_is_slower(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charloom.cli.generating.available", lambda: False)
+    monkeypatch.setattr("charloom.blocks.available", lambda: False)
+    monkeypatch.setattr("charloom.engine.available", lambda: False)
+    monkeypatch.setattr("charloom.cli.generating.MANY", 50)
+    assert invoke("sample", "counted", "-n", "49")[2] == ""
+    assert "pip install 'telltales[fast]'" in invoke("sample", "counted", "-n", "50")[2].replace("\n", " ")
+    _, _, messages = invoke(
+        "train", "--model", "mlp", "--hidden", "8", "--steps", "2", "--data", "names.txt", "--runs", "other"
+    )
+    assert "pip install 'telltales[fast]'" in messages.replace("\n", " ")
+
+
 def test_help_needs_no_torch_and_no_numpy() -> None:
     script = (
         "import sys, charloom.cli; print([name for name in ('torch', 'numpy', 'safetensors') if name in sys.modules])"

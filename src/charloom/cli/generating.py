@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.markup import escape
 
-from charloom.cli.console import line, out, print_json, raw
+from charloom.cli.console import line, log, out, print_json, raw
 from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
+from charloom.compiled import available
 from charloom.config import SamplingConfig
 from charloom.errors import ConfigError
+
+MANY = 100_000
+"""Items from which on it is worth saying that they could be drawn faster."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +71,8 @@ def sample(
         raise ConfigError(f"--threads {threads} is below 1", remedy="Leave it out for all cores.")
     model, settings = opened.text_model(plain=True), sampling or SamplingConfig()
     if format == "text" and not (json or novel or unique):
+        if n >= MANY and not available():
+            log(escape("numba is not installed (pip install 'telltales[fast]'): several times slower without"))
         for lines in model.sample_lines(n, settings, threads=threads):
             raw(lines)
         return

@@ -9,6 +9,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from charloom.cli.console import err, log
@@ -50,7 +51,7 @@ class ProgressDisplay(Observer):
         if training.config.engine != "torch" and not self._one_of_many:
             held = "distinct contexts" if training.config.batches == "distinct" else "rows"
             batches = f"batches of {training.config.batch_size} {held}"
-            log(f"engine: {training.engine} ({training.engine_reason}); {batches}")
+            log(f"engine: {training.engine} ({escape(training.engine_reason)}); {batches}")
         self._first_step, self._started = training.step, time.perf_counter()
         self._bar.start()
         self._task = self._bar.add_task(self._title, total=training.steps, completed=training.step, loss="", speed="")
