@@ -32,7 +32,7 @@ __all__ = ["MOST", "Gram", "NGramCounts", "Progress", "SlowCounting", "count_fil
 
 MOST = 1 << 24
 """How many different n-grams are counted unless told otherwise: half a gigabyte of them in a thread."""
-WORTH_COMPILED = 8 << 20
+WORTH_COMPILED = 4 << 20
 """Bytes that are counted sooner without numba than it takes to get ready."""
 
 

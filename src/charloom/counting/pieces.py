@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,6 +27,11 @@ PIECE = 1 << 19
 AHEAD = 128
 """Bytes that stay unread behind a cut, so that an error can tell what follows it."""
 
+SEARCHED = 1 << 12
+"""Bytes of contiguous text without line ends in which a place to cut is looked for."""
+_SAFE = re.compile(rb" |(?<=[0-9A-Za-z])[0-9A-Za-z]|[\xe5-\xe8][\x80-\xbf]{2}")
+"""What contiguous text may be cut before: composition and case look neither past a space nor past an ideograph, nor
+between letters and digits of ASCII."""
 _MARK = "\ufeff".encode()
 
 Progress = Callable[[int, int | None], None]
@@ -198,7 +204,7 @@ def _holding(content: bytes | bytearray, buffer: bytearray, size: int) -> bytear
 def _cut(buffer: bytearray, filled: int, text: bool) -> int:
     """Where the bytes up to ``filled`` can be cut, at least `AHEAD` before it; 0 if nowhere.
 
-    That is after a line end, or in contiguous text, before a space: neither composition nor case reaches over that.
+    That is after a line end, or in contiguous text without one, at a `_SAFE` place.
     """
     end = filled - AHEAD
     place = buffer.rfind(b"\n", 0, max(0, end)) + 1
@@ -207,5 +213,7 @@ def _cut(buffer: bytearray, filled: int, text: bool) -> int:
     returned = buffer.rfind(b"\r", place, min(end, filled - 1))
     if returned >= 0:
         return returned + (2 if buffer[returned + 1] == 10 else 1)
-    space = buffer.rfind(b" ", place + 1, end) if text else -1
-    return space if space > 0 else place
+    if text:
+        for found in _SAFE.finditer(buffer, max(place, end - SEARCHED), end):
+            place = found.start() or place
+    return place

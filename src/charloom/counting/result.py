@@ -137,8 +137,6 @@ def assembled(
     Raises `DataError` where there are no items.
     """
     codes = np.array(alphabet.codes, dtype=np.int64)
-    if config.unit == "line":
-        keys, counts = keys[keys > 0], counts[keys > 0]  # Ends of blank lines.
     if not len(keys) or (config.unit == "text" and all(chr(code).isspace() for code in alphabet.codes)):
         raise empty(config.data, lines)
     final = np.zeros(len(codes) + 1, np.int32)

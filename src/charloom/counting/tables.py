@@ -247,7 +247,7 @@ class _Hashed:
         return taken[:, 0] - np.uint64(1), taken[:, 1].astype(np.int64)
 
     def _grow(self, rows: int) -> None:
-        self._check(self._used)
+        self._check(self._used - 1)  # One may be that of blank lines.
         entries = self.entries()
         self._rows = np.zeros((rows, 2), np.uint64)
         self.put(*entries)
@@ -270,7 +270,7 @@ class _Sorted:
         self._waiting += len(distinct)
         if self._waiting > len(self._held[0]) + ROWS:
             self._held = self.entries()
-            self._check(len(self._held[0]))
+            self._check(len(self._held[0]) - 1)
         return at, key
 
     def put(self, keys: UInt64[np.ndarray, " keys"], counts: Int64[np.ndarray, " keys"]) -> None:

@@ -147,7 +147,9 @@ def added_up(workers: Sequence[Worker], read: Sequence[Read], alphabet: Alphabet
     if order == 2:
         parts += [worker.pairs.entries(alphabet) for worker in workers]
     parts.append(_seams(read, order, alphabet.bits))
-    return merged(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    keys, counts = merged(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    real = keys > 0  # Key 0 is that of blank lines.
+    return keys[real], counts[real]
 
 
 def _seams(read: Sequence[Read], order: int, bits: int) -> Entries:
