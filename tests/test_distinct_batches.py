@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,24 @@ def test_they_are_taken_unasked_where_contexts_repeat_and_nothing_speaks_against
         config = small.training(model, **settings).config
         assert config.batches == "rows"
         assert config.learning_rate == settings.get("learning_rate", 0.008)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 13])
+@pytest.mark.parametrize("at_once", [1, 7, 100, 1 << 20])
+def test_distinct_contexts_are_the_same_however_many_rows_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch, length: int, at_once: int
+) -> None:
+    """Against a plain count; contexts of 13 do not fit into 63 bits with a target."""
+    monkeypatch.setattr("charloom.contexts.LOOKED_AT_ONCE", at_once)
+    few = Contexts(small.dataset(60).encoded("train"), length)
+    made = DistinctContexts(few, 27)
+    pairs = Counter((tuple(context[::-1]), target) for context, target in zip(*map(np.ndarray.tolist, few.all_rows())))
+    found = [
+        ((tuple(context[::-1]), int(made.targets[pair])), int(made.target_counts[pair]))
+        for row, context in enumerate(made.contexts.tolist())
+        for pair in range(made.starts[row], made.starts[row + 1])
+    ]
+    assert found == sorted(pairs.items())
+    assert made.counts.tolist() == [
+        made.target_counts[first:last].sum() for first, last in zip(made.starts[:-1], made.starts[1:], strict=True)
+    ]

@@ -11,8 +11,8 @@ from charloom.models.mlp import MLP
 from charloom.models.neural import NeuralModel
 from charloom.recalibration import has_batch_norm
 
-LARGEST_DISTINCT = 1 << 21
-"""Rows up to which distinct contexts are looked for unasked: all rows are in memory then, at once."""
+LARGEST_DISTINCT = 1 << 25
+"""Rows up to which distinct contexts are looked for unasked: for more it takes ten seconds and longer."""
 
 
 def plan_batches(model: NeuralModel, contexts: Contexts, config: TrainingConfig) -> tuple[TrainingConfig, BatchSource]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
+LOOKED_AT_ONCE = 1 << 20
+"""Rows among which distinct contexts are looked for at once."""
+
+
 class Contexts:
     """All (context, target) rows of some encoded items, one row per target, in order.
 
@@ -80,17 +84,57 @@ class DistinctContexts:
     """
 
     def __init__(self, rows: Contexts, vocabulary_size: int) -> None:
-        contexts, targets = rows.all_rows()
-        newest_first, which = distinct_contexts(contexts[:, ::-1], vocabulary_size)
+        newest_first, which, self.targets, counts = _distinct_pairs(rows, vocabulary_size)
         self.contexts: Int[np.ndarray, "distinct context"] = newest_first[:, ::-1].copy()
-        self.counts: Int[np.ndarray, " distinct"] = np.bincount(which)
-        pairs, pair_counts = np.unique(which * vocabulary_size + targets, return_counts=True)
-        which, self.targets = np.divmod(pairs, vocabulary_size)
+        self.counts: Int[np.ndarray, " distinct"] = np.bincount(which, counts).astype(np.int64)
         self.starts: Int[np.ndarray, " distinct_and_1"] = np.searchsorted(which, np.arange(len(self.counts) + 1))
-        self.target_counts: Int[np.ndarray, " pairs"] = pair_counts
+        self.target_counts: Int[np.ndarray, " pairs"] = counts
 
     def __len__(self) -> int:
         return len(self.counts)
+
+
+def _distinct_pairs(
+    rows: Contexts, vocabulary_size: int
+) -> tuple[
+    Int[np.ndarray, "distinct context"],
+    Int[np.ndarray, " pairs"],
+    Int[np.ndarray, " pairs"],
+    Int[np.ndarray, " pairs"],
+]:
+    """The distinct contexts, newest character first; and of each distinct pair of a context and a target, which context
+    it has, which target, and how often it occurs. Pairs are in order.
+
+    Where a pair fits into 63 bits, a million rows at a time are looked at, so that memory is bounded by the pairs.
+    """
+    length = rows.context_length
+    if vocabulary_size ** (length + 1) >= 1 << 63:
+        contexts, targets = rows.all_rows()
+        distinct, which = distinct_contexts(contexts[:, ::-1], vocabulary_size)
+        pairs, counts = np.unique(which * vocabulary_size + targets, return_counts=True)
+        which, targets = np.divmod(pairs, vocabulary_size)
+        return distinct, which, targets, counts
+    place_values = vocabulary_size ** np.arange(length, dtype=np.int64)
+    parts: list[tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]] = []
+    for contexts, targets in rows.blocks(LOOKED_AT_ONCE):
+        parts.append(np.unique((contexts @ place_values) * vocabulary_size + targets, return_counts=True))
+        # Merged when the last is as large as the one before, so that each pair is moved a few times only.
+        while len(parts) > 1 and 2 * len(parts[-1][0]) > len(parts[-2][0]):
+            parts[-2:] = [_merged(*parts[-2:])]
+    while len(parts) > 1:
+        parts[-2:] = [_merged(*parts[-2:])]
+    pairs, counts = parts[0] if parts else (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    keys, targets = np.divmod(pairs, vocabulary_size)
+    keys, which = np.unique(keys, return_inverse=True)
+    return keys[:, None] // place_values[::-1] % vocabulary_size, which, targets, counts
+
+
+def _merged(
+    one: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]], other: tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]
+) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Sorted keys with their counts, those of both."""
+    keys, place = np.unique(np.concatenate([one[0], other[0]]), return_inverse=True)
+    return keys, np.bincount(place, np.concatenate([one[1], other[1]])).astype(np.int64)
 
 
 @dataclass(frozen=True)
