@@ -7,6 +7,8 @@ import io
 import lzma
 import re
 import sys
+import tracemalloc
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -26,6 +28,7 @@ from charloom.config import DataConfig, ModelConfig
 from charloom.contexts import Contexts
 from charloom.corpus import load
 from charloom.counting import NGramCounts, count_file, pieces, plain, tables, worker
+from charloom.counting.composing import left_alone
 from charloom.errors import CharloomError, ConfigError, DataError
 from charloom.models import counted_family
 from charloom.vocabulary import Vocabulary
@@ -61,7 +64,7 @@ cuts = st.fixed_dictionaries(
         "few": st.sampled_from([1, 16, 1 << 20]),
     }
 )
-quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=settings().max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @contextmanager
@@ -177,7 +180,7 @@ class TestTheSameAsTheRows:
                 assert by_pieces(data, order, threads=2) == by_rows(data, order)
 
     def test_pieces_of_the_real_size(self, engine: Any, tmp_path: Path) -> None:
-        text = "".join(f"{number:x} и {number * number:o}\r\n" for number in range(70_000))
+        text = "".join(f"{number:x} и {number * number:o}\r\n" for number in range(30_000))
         data = DataConfig(data=file(tmp_path, text.encode()))
         with patch.object(counting, "_kernels", lambda *_: engine):
             assert by_pieces(data, 2) == by_rows(data, 2)
@@ -443,6 +446,17 @@ class TestTwins:
         assert np.array_equal(*copies)
 
     @quick
+    @given(data=st.one_of(st.binary(max_size=12), st.text(max_size=12).map(str.encode), st.sampled_from(FAULTS)))
+    def test_of_utf_8(self, data: bytes) -> None:
+        kinds = (np.arange(0x110000) % 3).astype(np.int8)
+        results = []
+        for engine in ENGINES:
+            out = np.zeros(len(data), np.uint32)
+            found = engine.decode(np.frombuffer(bytearray(data), np.uint8), out, kinds)
+            results.append((*found, out[: max(0, found[0])].tolist()))
+        assert results[0] == results[1]
+
+    @quick
     @given(text=texts)
     def test_of_lines(self, text: str) -> None:
         """Those that are ASCII stay, the others move."""
@@ -497,13 +511,45 @@ def test_progress_is_told(tmp_path: Path) -> None:
         assert len(told) > 10
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    import tracemalloc
-
-    data = DataConfig(data=file(tmp_path, b"annabella\n" * 2_000_000))
+@pytest.mark.parametrize(
+    ("content", "unit"),
+    [(b"annabella\n" * 2_000_000, "line"), (b"annabella" * 2_000_000, "text"), ("日本".encode() * 3_000_000, "text")],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, content: bytes, unit: Any) -> None:
+    data = DataConfig(data=file(tmp_path, content), unit=unit)
     count_file(data, 2)
     tracemalloc.start()
     count_file(data, 2, threads=2)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 16 << 20
+    assert peak < len(content)
+    assert peak < 17 << 20
+
+
+@both_engines
+@quick
+@given(code=st.integers(0x80, 0x10FFFF).filter(lambda code: not 0xD800 <= code < 0xE000), cut=st.integers(0, 3))
+def test_utf_8(engine: Any, code: int, cut: int) -> None:
+    """One character between others, whole and without its last bytes."""
+    encoded = chr(code).encode()
+    data = b"a" + encoded[: max(1, len(encoded) - cut)] + b"b\n"
+    out = np.zeros(len(data), np.uint32)
+    kinds = np.ones(0x110000, np.int8)
+    kinds[code] = 2
+    found = engine.decode(np.frombuffer(bytearray(data), np.uint8), out, kinds)
+    if cut:
+        assert found == (-1, False, False)
+    else:
+        assert found == (4, False, False)
+        assert out[:4].tolist() == [97, code, 98, 10]
+
+
+@given(text=st.text(max_size=20))
+def test_characters_that_composition_leaves_alone(text: str) -> None:
+    alone = "".join(character for character in text if left_alone(ord(character)))
+    assert unicodedata.is_normalized("NFC", alone)
+
+
+def test_what_composition_does_not_leave_alone() -> None:
+    assert all(map(left_alone, map(ord, "aZ0é日한йß\u200d👩")))
+    assert not any(map(left_alone, [0x301, 0x1161, 0x11A8, 0x9BE, 0x340, 0x212B, 0x1F71, 0x3099]))

@@ -85,6 +85,46 @@ def too_long(codes, most):
 
 
 @njit(nogil=True, cache=True)
+def decode(data, out, kinds):
+    """Write the code points of UTF-8 to ``out``, as long as ``data``; how many, or -1 for what is no UTF-8.
+
+    Also whether all of them are of the kind 1 in ``kinds``, by code point; and whether any is of kind 0.
+    """
+    filled = at = 0
+    all_one, any_zero = True, False
+    while at < len(data):
+        x = np.int64(data[at])
+        if x < 0x80:
+            more, code, least = 0, x, 0
+        elif x < 0xC2:
+            return -1, False, False
+        elif x < 0xE0:
+            more, code, least = 1, x & 0x1F, 0x80
+        elif x < 0xF0:
+            more, code, least = 2, x & 0x0F, 0x800
+        elif x < 0xF5:
+            more, code, least = 3, x & 0x07, 0x10000
+        else:
+            return -1, False, False
+        if at + more >= len(data):
+            return -1, False, False
+        for k in range(1, more + 1):
+            y = np.int64(data[at + k])
+            if y & 0xC0 != 0x80:
+                return -1, False, False
+            code = code << 6 | y & 0x3F
+        if code < least or code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            return -1, False, False
+        kind = kinds[code]
+        all_one = all_one & (kind == 1)
+        any_zero = any_zero | (kind == 0)
+        out[filled] = code
+        filled += 1
+        at += more + 1
+    return filled, all_one, any_zero
+
+
+@njit(nogil=True, cache=True)
 def blank_edges(codes, white):
     """Put LF in place of all white space around lines: the lines are stripped then, with blank ones between them.
 

@@ -60,7 +60,7 @@ def count_file(
         raise ConfigError(f"there is no n-gram of order {order}", remedy="The order is at least 1.")
     if threads is not None and threads < 1:
         raise ConfigError(f"{threads} threads are too few", remedy="Use at least 1, or leave it out for all cores.")
-    alphabet = Alphabet(lines=config.unit == "line", lower=lowers(config))
+    alphabet = Alphabet(lines=config.unit == "line", lower=lowers(config), compose=config.normalize == "nfc")
     with Pieces(config, on_progress) as pieces:
         kernels = _kernels(pieces.size)
         workers = [Worker(config, max(order, 2), alphabet, kernels, most) for _ in range(threads or _cores())]

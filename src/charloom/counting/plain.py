@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int, Int32, UInt8, UInt32, UInt64
+    from jaxtyping import Bool, Int, Int8, Int32, UInt8, UInt32, UInt64
 
     Codes = UInt8[np.ndarray, " characters"] | UInt32[np.ndarray, " characters"]
 
@@ -47,6 +47,22 @@ def too_long(codes: Codes, most: int) -> bool:
     """Whether a line has more than ``most`` characters."""
     places = np.concatenate([[-1], np.flatnonzero(_ends(codes)), [len(codes)]])
     return bool((np.diff(places) - 1 > most).any())
+
+
+def decode(
+    data: UInt8[np.ndarray, " bytes"], out: UInt32[np.ndarray, " bytes"], kinds: Int8[np.ndarray, " codes"]
+) -> tuple[int, bool, bool]:
+    """Write the code points of UTF-8 to ``out``, as long as ``data``; how many, or -1 for what is no UTF-8.
+
+    Also whether all of them are of the kind 1 in ``kinds``, by code point; and whether any is of kind 0.
+    """
+    try:
+        codes = np.frombuffer(data.tobytes().decode().encode("utf-32-le"), "<u4")
+    except UnicodeDecodeError:
+        return -1, False, False
+    out[: len(codes)] = codes
+    found = kinds[codes]
+    return len(codes), bool((found == 1).all()), bool((found == 0).any())
 
 
 def blank_edges(codes: Codes, white: Bool[np.ndarray, " codes"]) -> None:

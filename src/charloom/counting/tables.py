@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from charloom.counting import plain
+from charloom.counting.composing import left_alone
 from charloom.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Int32, Int64, UInt8, UInt32, UInt64
+    from jaxtyping import Int8, Int32, Int64, UInt8, UInt32, UInt64
 
     Codes = UInt8[np.ndarray, " characters"] | UInt32[np.ndarray, " characters"]
     Check = Callable[[int], None]
@@ -37,17 +38,28 @@ class Alphabet:
     """The ids of characters, in the order in which they came; shared by all threads.
 
     With ``lower`` the capital letters of ASCII have the ids of the small ones; other letters come changed already.
+    ``compose`` says whether text is to be composed.
     """
 
-    def __init__(self, *, lines: bool, lower: bool) -> None:
+    def __init__(self, *, lines: bool, lower: bool, compose: bool) -> None:
         self.ids: Int32[np.ndarray, " codes"] = np.full(_CODE_POINTS, -1, dtype=np.int32)
         """Id by code point; -1 for a character that has not come yet, 0 for what ends an item."""
+        self.kinds: Int8[np.ndarray, " codes"] = np.full(
+            _CODE_POINTS, 2 if lower else 0 if compose else 1, dtype=np.int8
+        )
+        """1 for a character that is to be counted as it is, 2 for one that may have to be composed or of another case,
+        0 where that is not known yet."""
         self.codes: list[int] = []
         """Code point by id - 1."""
         self._lower = lower
         self._lock = threading.Lock()
         if lines:
             self.ids[[10, 13]] = 0
+
+    def sort_out(self, codes: Codes) -> None:
+        """Find the kind of all characters of ``codes``."""
+        for code in np.unique(codes[self.kinds[codes] == 0]).tolist():
+            self.kinds[code] = 1 if left_alone(code) else 2
 
     @property
     def bits(self) -> int:

@@ -58,6 +58,7 @@ class Worker:
         self._by_line = config.unit == "line"
         self._alphabet = alphabet
         self._kernels = kernels
+        self._decoded = np.empty(0, np.uint32)
 
     def count(self, piece: Piece) -> bool:
         """Count one piece; whether there was nothing wrong with it. Its bytes are not the same afterwards."""
@@ -113,14 +114,22 @@ class Worker:
 
     def _of_unicode(self, data: UInt8[np.ndarray, " bytes"]) -> Codes | None:
         """The characters to be counted; None for what is no UTF-8, or where a line is too long."""
-        try:
-            text = data.tobytes().decode().replace("\r\n", "\n").replace("\r", "\n")
-        except UnicodeDecodeError:
+        if len(self._decoded) < len(data):
+            self._decoded = np.empty(len(data), np.uint32)
+        length, settled, unknown = self._kernels.decode(data, self._decoded, self._alphabet.kinds)
+        if length < 0:
             return None
-        treated = normalized(text, self._config)
-        codes = _code_points(treated)
+        codes: Codes = self._decoded[:length]
+        if unknown:
+            self._alphabet.sort_out(codes)
+            settled = bool((self._alphabet.kinds[codes] == 1).all())
+        if self._by_line and self._too_long(codes):
+            return None
+        if not settled or (not self._by_line and (codes == 13).any()):
+            text = data.tobytes().decode().replace("\r\n", "\n").replace("\r", "\n")
+            codes = _code_points(normalized(text, self._config))
         if self._by_line:
-            if self._too_long(codes) or (treated is not text and self._too_long(_code_points(text))):
+            if self._too_long(codes):
                 return None
             if self._config.strip:
                 self._kernels.blank_edges(codes, _WHITE)
