@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ import telltales
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.errors import ConfigError
 from charloom.fitting import fit_run
-from charloom.observer import Observer, Step
+from charloom.observer import Measurement, Observer, Step
 from charloom.runs import Run
 from charloom.training import Training
-from charloom.watching import PRESETS, Watching, record_path, report_path, watched_with
+from charloom.watching import PRESETS, Watching, diagnose, record_path, report_path, watched_with
 
 DEEP = small.SMALL_MLP | {"layers": 2, "norm": "batch", "dropout": 0.1}
 
@@ -26,6 +27,15 @@ class StopAfter(Observer):
 
     def stepped(self, training: Training, step: Step) -> None:
         if step.number == self._steps:
+            training.request_stop()
+
+
+class StopAtEvaluation(Observer):
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def evaluated(self, training: Training, measurement: Measurement) -> None:
+        if measurement.step == self._step:
             training.request_stop()
 
 
@@ -54,6 +64,61 @@ def test_a_watched_run_has_the_same_weights_and_leaves_a_record_and_a_report(tmp
     report = report_path(watched).read_text(encoding="utf-8")
     assert "hidden.0.activation" in report
     assert f"<title>{preset} (mlp)</title>" in report
+
+
+COMPILED = [
+    small.SMALL_MLP,
+    small.SMALL_MLP | {"layers": 2, "norm": "batch"},
+    small.SMALL_MLP | {"activation": "gelu", "norm": "layer"},
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("model", COMPILED, ids=str)
+def test_the_compiled_loop_is_watched_beside_it(
+    tmp_path: Path, model: dict[str, Any], optimizer: Any, preset: str
+) -> None:
+    """The weights are those of the unwatched training to the bit, and the record is that of PyTorch's loop."""
+    pytest.importorskip("numba")
+    settings = small.QUICK | {"optimizer": optimizer, "learning_rate": 0.05, "clip": 1.0}
+
+    def run(name: str, engine: Any, *, watched: bool) -> tuple[Run, dict[str, Any]]:
+        made = Run.create(
+            small.dataset(), ModelConfig(**model), TrainingConfig(engine=engine, **settings), root=tmp_path, name=name
+        )
+        result = fit_run(made, small.dataset(), [Watching(made, preset)] if watched else [])
+        assert result is not None
+        return made, result
+
+    _, expected = run("unwatched", "compiled", watched=False)
+    compiled, result = run("compiled", "compiled", watched=True)
+    assert result["weights_sha256"] == expected["weights_sha256"]
+    torch, _ = run("torch", "torch", watched=True)
+    one, other = (telltales.read_record(record_path(each)) for each in (compiled, torch))
+    np.testing.assert_array_equal(one.steps, other.steps)
+    np.testing.assert_allclose(one.losses.mean, other.losses.mean, rtol=1e-4)
+    for table, column in (("activation", "std"), ("gradient", "norm"), ("update", "std"), ("weight", "norm")):
+        np.testing.assert_allclose(one.values(table, column), other.values(table, column), rtol=2e-2, atol=1e-6)
+    assert [finding["rule"] for finding in diagnose(compiled).findings] == [
+        finding["rule"] for finding in diagnose(torch).findings
+    ]
+
+
+def test_a_resumed_run_is_as_if_it_had_not_been_stopped_whoever_watches(tmp_path: Path) -> None:
+    """The first step after a resume is looked at in any case, and is made like the others."""
+    config = TrainingConfig(**small.QUICK)
+    whole, parts = (
+        Run.create(small.dataset(), ModelConfig(**small.SMALL_MLP), config, root=tmp_path, name=name)
+        for name in ("whole", "parts")
+    )
+    expected = fit_run(whole, small.dataset(), [Watching(whole, "economy")])
+    assert fit_run(parts, small.dataset(), [Watching(parts, "economy"), StopAtEvaluation(20)]) is None
+    result = fit_run(parts, small.dataset(), [Watching(parts, "economy")], resume=True)
+    assert expected is not None
+    assert result is not None
+    assert result["weights_sha256"] == expected["weights_sha256"]
+    assert 20 in telltales.read_record(record_path(parts)).steps
 
 
 def test_a_resumed_run_goes_on_with_its_record(tmp_path: Path) -> None:

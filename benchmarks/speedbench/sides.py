@@ -24,43 +24,44 @@ def build(**options: Any) -> MLP:
     return MLP(**(sizes | options), generator=torch.Generator().manual_seed(0))
 
 
-def random_batches(model: MLP, steps: int) -> Batches:
+def random_batches(model: MLP, steps: int, batch: int = BATCH) -> Batches:
     """Batches of rows, as `charloom.contexts.RowBatches` makes them."""
     random = np.random.default_rng(0)
-    rows = np.arange(steps * BATCH).reshape(steps, BATCH)
+    rows = np.arange(steps * batch).reshape(steps, batch)
     return Batches(
         contexts=random.integers(0, model.vocabulary_size, (rows.size, model.context_length)),
         starts=np.arange(rows.size + 1),
         targets=random.integers(0, model.vocabulary_size, rows.size),
         shares=np.ones(rows.size, dtype=np.float32),
         rows=rows,
-        weights=np.full(rows.shape, 1 / BATCH, dtype=np.float32),
+        weights=np.full(rows.shape, 1 / batch, dtype=np.float32),
         numbers=rows,
     )
 
 
 def tutorial(model: MLP, batches: Batches, rate: float) -> Callable[[], None]:
-    """The loop of a course: tensors in a list, each op by hand, ``p.data += -lr * p.grad``."""
+    """The loop of a course, on the model's device: tensors in a list, each op by hand, ``p.data += -lr * p.grad``."""
     hidden: Any = model.hidden
     table = model.embedding.weight.detach().clone()
+    device, batch = table.device, batches.rows.shape[1]
     weights = [layer.linear.weight.detach().t().clone() for layer in hidden]
-    biases = [torch.zeros(weight.shape[1]) for weight in weights]
-    gains = [torch.ones(weight.shape[1]) for weight in weights]
+    biases = [torch.zeros(weight.shape[1], device=device) for weight in weights]
+    gains = [torch.ones(weight.shape[1], device=device) for weight in weights]
     normed = hasattr(hidden[0], "norm")
-    means = [torch.zeros(weight.shape[1]) for weight in weights]
-    spreads = [torch.ones(weight.shape[1]) for weight in weights]
+    means = [torch.zeros(weight.shape[1], device=device) for weight in weights]
+    spreads = [torch.ones(weight.shape[1], device=device) for weight in weights]
     last = model.output.weight.detach().t().clone()
     last_bias = model.output.bias.detach().clone()
     parameters = [table, *weights, *biases, *(gains if normed else []), last, last_bias]
     for parameter in parameters:
         parameter.requires_grad = True
-    contexts, targets = torch.from_numpy(batches.contexts), torch.from_numpy(batches.targets)
+    contexts, targets = torch.from_numpy(batches.contexts).to(device), torch.from_numpy(batches.targets).to(device)
     lossi = []
 
     def run() -> None:
         for _ in range(len(batches.rows)):
-            ix = torch.randint(0, len(contexts), (BATCH,))
-            x = table[contexts[ix]].view(BATCH, -1)
+            ix = torch.randint(0, len(contexts), (batch,), device=device)
+            x = table[contexts[ix]].view(batch, -1)
             for number, weight in enumerate(weights):
                 x = x @ weight
                 if normed:

@@ -24,6 +24,7 @@ Norm = Literal["none", "batch", "layer", "rms"]
 Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal", "default"]
 Engine = Literal["auto", "torch", "compiled"]
 BatchKind = Literal["auto", "rows", "distinct"]
+Precision = Literal["float32", "tf32", "bf16"]
 REPEATS = 10
 """Rows for each distinct context from which on batches of distinct contexts are faster to the same loss."""
 
@@ -236,9 +237,11 @@ class TrainingConfig:
     threads: int = 1
     """CPU threads; for small batches one is fastest. Results are bit-identical for the same number only."""
     engine: Engine = "auto"
-    """The training loop: `torch`, `compiled` (MLPs on the CPU, many times faster), or `auto`, whichever is fastest."""
+    """The training loop: `torch`, step by step, `compiled` (MLPs on the CPU, many times faster), or the fastest."""
     batches: BatchKind = "auto"
     """`rows`, each once per epoch; `distinct` contexts, each with all its targets; `auto`: see docs/speed.md."""
+    precision: Precision = "float32"
+    """Numbers in the products of training steps: `bf16`, or on a GPU `tf32`. The weights are float32 with each."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every", "threads"):
@@ -257,6 +260,12 @@ class TrainingConfig:
         _one_of("device", self.device, Literal["auto", "cpu", "cuda"])
         _one_of("engine", self.engine, Engine)
         _one_of("batches", self.batches, BatchKind)
+        _one_of("precision", self.precision, Precision)
+        _require(
+            self.precision == "float32" or self.engine != "compiled",
+            f"--engine compiled does not train in {self.precision}",
+            "Use --engine auto or torch.",
+        )
         if self.optimizer != "sgd":
             _require(self.momentum == 0, f"--momentum does not apply to {self.optimizer}", "Use --optimizer sgd.")
         if self.clip is not None:

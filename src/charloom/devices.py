@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from charloom.checkpoint import Arrays
+from charloom.config import Precision
 from charloom.errors import ConfigError
 
 
@@ -18,6 +19,24 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA device is available", remedy="Use --device cpu or auto.")
     return torch.device(name)
+
+
+@contextmanager
+def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Make a GPU's float32 products in TF32 where that is the precision, and in full float32 otherwise.
+
+    TF32 keeps 10 of 23 bits of the numbers that are multiplied; sums are float32. On a CPU nothing is changed.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 class Surroundings:

@@ -6,6 +6,8 @@ work on. So between two calls the module and its optimizer *are* the state: noth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +72,7 @@ class CompiledEngine:
         self._places = at
         statistics = [t for norm in norms if isinstance(norm, nn.BatchNorm1d) for t in _running(norm)]
         self._statistics, running_at = _flat(statistics, dtype)
-        self._counters = [norm.num_batches_tracked for norm in norms if isinstance(norm, nn.BatchNorm1d)]
+        self._counters: list[Any] = [norm.num_batches_tracked for norm in norms if isinstance(norm, nn.BatchNorm1d)]
 
         self._plan = np.full((len(linears), mlp.COLUMNS), -1, dtype=np.int64)
         for row, linear, norm in zip(self._plan, linears, norms, strict=True):
@@ -140,6 +142,20 @@ class CompiledEngine:
         for counter in self._counters:
             counter += done
         return losses[: done + 1]
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What is done to the model and the optimizer within is undone at the end; gradients stay."""
+        flat = [self._values, self._first, self._second, self._statistics]
+        kept = [array.copy() for array in flat]
+        counted = [counter.clone() for counter in self._counters]
+        try:
+            yield
+        finally:
+            for array, before in zip(flat, kept, strict=True):
+                array[:] = before
+            for counter, count in zip(self._counters, counted, strict=True):
+                counter.copy_(count)
 
     def _bind_optimizer(self) -> None:
         """Make what the optimizer remembers a view of the flat arrays."""

@@ -49,7 +49,18 @@ class Observer:
         """Before the first step, or the first one after a resume."""
 
     def stepped(self, training: Training, step: Step) -> None:
-        """After each optimizer step. A training that is seen this closely is run by PyTorch, step by step."""
+        """After each optimizer step, or each that is not free.
+
+        A training that is seen this closely is run by PyTorch, step by step, unless `free_steps` is overridden as well.
+        The compiled loop makes a step that is looked at twice: by PyTorch, with all hooks, and by itself, which counts.
+        """
+
+    def free_steps(self, most: int) -> int:
+        """How many of the next ``most`` steps, in a row, need no `stepped`."""
+        return 0
+
+    def passed(self, training: Training, losses: Float[np.ndarray, " steps"]) -> None:
+        """After steps that were free: the loss of each, in nats per character."""
 
     def compiling(self, training: Training) -> None:
         """When the first step is kept waiting by a compiler, which happens once on a machine. From another thread."""

@@ -35,6 +35,8 @@ from charloom.vocabulary import Vocabulary
 
 FORMAT = 1
 RUNS = Path("runs")
+LATER_FIELDS: dict[type, dict[str, Any]] = {TrainingConfig: {"precision": "float32"}}
+"""Fields that older runs do not name, and what they had instead."""
 Config = TypeVar("Config", DataConfig, ModelConfig, TrainingConfig)
 
 
@@ -213,6 +215,8 @@ def all_runs(root: Path = RUNS) -> list[Run]:
 def from_json(kind: type[Config], content: Any) -> Config:
     """A configuration from its JSON object. Raises `TypeError` or `ConfigError` for a foreign or mistyped one."""
     hints = get_type_hints(kind)
+    if isinstance(content, dict):
+        content = LATER_FIELDS.get(kind, {}) | content
     if not isinstance(content, dict) or set(content) != set(hints):
         raise TypeError(f"the fields of {kind.__name__} are {', '.join(hints)}")
     for name, value in content.items():

@@ -1,13 +1,14 @@
-"""The steps of a training, by either engine: PyTorch one at a time, or the compiled loop many at once."""
+"""The steps of a training: by PyTorch one at a time, or by the compiled loop many at once."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from charloom.config import TrainingConfig
 from charloom.contexts import BatchSource
 from charloom.engine import CompiledEngine
 from charloom.errors import TrainingError
+from charloom.feeding import Batch, Feed
 from charloom.loss import cross_entropy, soft_cross_entropy
 from charloom.models.mlp import MLP
 from charloom.models.neural import NeuralModel
 from charloom.observer import Step
+from charloom.updating import FusedUpdate, OptimizerStep, Update
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -54,6 +57,11 @@ class Course:
     def __post_init__(self) -> None:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
 
+    @cached_property
+    def feed(self) -> Feed:
+        """The batches, on the device."""
+        return Feed(self.source, self.device, self.model.vocabulary_size)
+
     @property
     def steps(self) -> int:
         """How many there are to be."""
@@ -71,6 +79,23 @@ class Course:
         events = (self.evaluate_every, self.config.checkpoint_every)
         return min(self.steps - self.step, *(every - self.step % every for every in events))
 
+    def loss(self, batch: Batch) -> Float[torch.Tensor, ""]:
+        """The mean loss of a batch in nats per character, from which to go backwards."""
+        logits = self._logits(batch.contexts)
+        if batch.weights is None:
+            return cross_entropy(logits, batch.targets)
+        return soft_cross_entropy(logits, batch.targets, batch.weights)
+
+    def clip_gradients(self) -> None:
+        """Scale them down to the largest norm allowed."""
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+
+    def count(self, loss: Float[torch.Tensor, ""]) -> None:
+        """Add the loss of a finished step to `loss_sum`."""
+        self.loss_sum += loss.detach()
+        self.steps_summed += 1
+
     def mean_loss(self) -> float:
         """The mean loss since the last call, in nats per character. Raises `TrainingError` if it is not finite."""
         mean = float(self.loss_sum) / self.steps_summed
@@ -79,6 +104,13 @@ class Course:
         self.loss_sum.zero_()
         self.steps_summed = 0
         return mean
+
+    def _logits(self, contexts: Int[torch.Tensor, "batch context"]) -> Float[torch.Tensor, "batch vocab"]:
+        if self.config.precision != "bf16":
+            return self.model(contexts)  # type: ignore[no-any-return]
+        # Every weight is used once, so that keeping its copy would gain nothing.
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            return self.model(contexts).float()  # type: ignore[no-any-return]
 
     def not_finite(self, loss: float) -> None:
         """Raise `TrainingError` for this loss of the step that is being made."""
@@ -96,24 +128,37 @@ class Advance(NamedTuple):
     loss: Float[torch.Tensor, ""] | float
     step: Step | None
     """None where nobody can look at a step by itself."""
+    losses: Float[np.ndarray, " steps"] = np.empty(0)
+    """Of every step, where there is no `step`."""
 
 
-def by_steps(course: Course) -> Iterator[Advance]:
-    """PyTorch's own loop, step by step."""
-    for rows, contexts, targets, weights in _batches(course):
-        if course.stop_requested:
-            return
-        learning_rate = course.learning_rate(course.step)
-        loss = _update(course, contexts, targets, weights, learning_rate)
-        course.step += 1
-        hard = None if weights is not None else targets
-        yield Advance(learning_rate, loss, Step(course.step, loss, contexts, hard, rows, learning_rate))
+def by_steps(course: Course, looked_at: bool) -> Generator[Advance, None, None]:
+    """PyTorch's own loop, step by step. ``looked_at``: each is told, and the optimizer's hooks are called."""
+    feed = course.feed
+    update: Update = OptimizerStep(course.optimizer) if looked_at else FusedUpdate(course.optimizer)
+    try:
+        while course.step < course.steps:
+            block = feed.block(course.step, min(feed.steps_at_once, course.steps - course.step))
+            for rows, *parts in zip(block.numbers, *block.parts, strict=True):
+                if course.stop_requested:
+                    return
+                batch, learning_rate = feed.batch(tuple(parts)), course.learning_rate(course.step)
+                loss = _made(course, batch, update, learning_rate)
+                course.step += 1
+                course.count(loss)
+                told = _told(course.step, batch, loss, rows, learning_rate) if looked_at else None
+                yield Advance(learning_rate, loss, told)
+    finally:
+        update.release()
 
 
-def by_chunks(course: Course, compiling: Callable[[], None]) -> Iterator[Advance]:
+def by_chunks(
+    course: Course, compiling: Callable[[], None], free_steps: Callable[[int], int]
+) -> Generator[Advance, None, None]:
     """The compiled loop: some steps at a time, at most up to the next evaluation or checkpoint.
 
-    ``compiling`` is called, from another thread, when the first step is kept waiting by the compiler.
+    ``compiling`` is called, from another thread, when the first step is kept waiting by the compiler. ``free_steps``
+    says how many of the next so many steps nobody looks at; one that is looked at PyTorch shows before it is made.
     """
     assert isinstance(course.model, MLP)
     engine = CompiledEngine(course.model, course.optimizer, course.config, course.step)
@@ -127,6 +172,12 @@ def by_chunks(course: Course, compiling: Callable[[], None]) -> Iterator[Advance
     chunk = 1
     while course.step < course.steps and not course.stop_requested:
         steps = min(chunk, course.steps_until_an_event())
+        free = free_steps(steps)
+        shown = None
+        if not free:
+            with engine.unchanged():
+                shown = next_step(course)
+        steps = max(free, 1)
         rates = np.array([course.learning_rate(course.step + number) for number in range(steps)])
         began = time.perf_counter()
         losses = engine.train(course.source.batches(course.step, steps), rates)
@@ -138,49 +189,34 @@ def by_chunks(course: Course, compiling: Callable[[], None]) -> Iterator[Advance
             course.loss_sum += float(loss)
             course.step += 1
             course.steps_summed += 1
-        yield Advance(float(rates[-1]), float(losses[-1]), None)
+        yield Advance(float(rates[-1]), float(losses[-1]), shown, losses[:steps])
 
 
-def _batches(course: Course) -> Iterator[tuple[np.ndarray[Any, Any], torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """The batches still to come, made and moved to the device many at a time: rows, contexts, targets, weights.
-
-    For batches of rows, targets are ids (batch,) and there are no weights; for distinct contexts they are shares
-    (batch, vocab).
-    """
-    device = course.device
-    while course.step < course.steps:
-        batches = course.source.batches(course.step, min(STEPS_AT_ONCE, course.steps - course.step))
-        contexts = torch.from_numpy(batches.contexts).to(device)
-        if course.config.batches == "rows":
-            shape = batches.rows.shape
-            targets = torch.from_numpy(batches.targets).to(device)
-            for row in zip(batches.numbers, contexts.view(*shape, -1), targets.view(shape), strict=True):
-                yield *row, None
-            continue
-        table = torch.from_numpy(batches.dense(course.model.vocabulary_size)).to(device)
-        every = (torch.from_numpy(part).to(device) for part in (batches.rows, batches.weights))
-        for numbers, (rows, weights) in zip(batches.rows, zip(*every, strict=True), strict=True):
-            yield numbers, contexts[rows], table[rows], weights
+def next_step(course: Course) -> Step:
+    """The next step as PyTorch makes it, seen by every hook."""
+    block = course.feed.block(course.step, 1)
+    batch = course.feed.batch(tuple(part[0] for part in block.parts))
+    learning_rate = course.learning_rate(course.step)
+    loss = _made(course, batch, OptimizerStep(course.optimizer), learning_rate)
+    return _told(course.step + 1, batch, loss, block.numbers[0], learning_rate)
 
 
-def _update(
-    course: Course,
-    contexts: Int[torch.Tensor, "batch context"],
-    targets: torch.Tensor,
-    weights: Float[torch.Tensor, " batch"] | None,
-    learning_rate: float,
-) -> Float[torch.Tensor, ""]:
-    logits = course.model(contexts)
-    loss = cross_entropy(logits, targets) if weights is None else soft_cross_entropy(logits, targets, weights)
-    if course.device.type == "cpu" and not math.isfinite(loss.item()):
-        course.not_finite(loss.item())
-    course.optimizer.zero_grad()
+def _made(course: Course, batch: Batch, update: Update, learning_rate: float) -> Float[torch.Tensor, ""]:
+    """Make a step, and give its loss. On the CPU a loss that is not finite ends the training before the update."""
+    loss = course.loss(batch)
+    if course.device.type == "cpu":
+        value = loss.item()
+        if not math.isfinite(value):
+            course.not_finite(value)
+    update.clear_gradients()
     torch.autograd.backward(loss)
-    if course.config.clip is not None:
-        torch.nn.utils.clip_grad_norm_(course.model.parameters(), course.config.clip)
-    for group in course.optimizer.param_groups:
-        group["lr"] = learning_rate
-    course.optimizer.step()
-    course.loss_sum += loss.detach()
-    course.steps_summed += 1
+    course.clip_gradients()
+    update(learning_rate)
     return loss
+
+
+def _told(
+    number: int, batch: Batch, loss: Float[torch.Tensor, ""], rows: Int[np.ndarray, " batch"], learning_rate: float
+) -> Step:
+    hard = batch.targets if batch.weights is None else None
+    return Step(number, loss, batch.contexts, hard, rows, learning_rate)

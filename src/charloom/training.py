@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,15 +19,16 @@ from charloom.batching import LARGEST_DISTINCT, plan_batches
 from charloom.checkpoint import Arrays
 from charloom.config import TrainingConfig
 from charloom.contexts import Contexts, DistinctContexts
-from charloom.devices import Surroundings, choose_device
+from charloom.devices import Surroundings, choose_device, products_in
 from charloom.engine import why_not_compiled
 from charloom.errors import CheckpointError, ConfigError
 from charloom.evaluation import mean_loss, mean_nats
+from charloom.graphs import StepGraph, by_graph
 from charloom.models.neural import NeuralModel
 from charloom.observer import Measurement, Observer, Outcome
 from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer
 from charloom.recalibration import has_batch_norm, recalibrate
-from charloom.stepping import Course, by_chunks, by_steps
+from charloom.stepping import Advance, Course, by_chunks, by_steps
 from charloom.vocabulary import Encoded
 from charloom.weights import load_arrays, model_arrays
 
@@ -48,11 +50,16 @@ class Training:
         """``schedule`` gives the learning rate after so many finished steps; left out, ``config`` says it.
 
         Raises `ConfigError` for batch norm with batches of one row, for distinct contexts where a row is not judged
-        by itself, and for a device that is not there.
+        by itself, for a device that is not there, and for tf32 on a CPU.
         """
         if config.batch_size == 1 and has_batch_norm(model):
             raise ConfigError("batch norm needs more than one row per batch", remedy="Use --batch-size 2 or more.")
         self.device = choose_device(config.device)
+        if config.precision == "tf32" and self.device.type != "cuda":
+            raise ConfigError(
+                f"tf32 is how a GPU multiplies, and this training is on {self.device}",
+                remedy="Leave --precision out, or use bf16.",
+            )
         self.model = model.to(self.device)
         self.contexts = Contexts(train, model.context_length)
         self.config, self._source = plan_batches(model, self.contexts, config)
@@ -70,7 +77,7 @@ class Training:
         self.best_step = 0
         self.evaluations_since_best = 0
         self._best_arrays = self.model_arrays()
-        self.engine: Literal["torch", "compiled"] = "torch"
+        self.engine: Literal["torch", "compiled", "graph"] = "torch"
         """What trains, known once the training runs."""
         self.engine_reason = "nothing trains yet"
         """Why that."""
@@ -107,10 +114,10 @@ class Training:
         self.choose_engine(observers)
         outcome: Outcome = "failed"
         try:
-            with self._surroundings.entered():
+            with self._surroundings.entered(), products_in(self.config.precision, self.device), self._graph() as graph:
                 for observer in observers:
                     observer.started(self)
-                outcome = self._loop(observers)
+                outcome = self._loop(observers, graph)
                 if self.step % self.config.checkpoint_every:
                     self._checkpoint(observers)
         finally:
@@ -120,13 +127,18 @@ class Training:
 
     def choose_engine(self, observers: Sequence[Observer]) -> None:
         """Say in `engine` and `engine_reason` what trains under the eyes of ``observers``, and why; `run` does it."""
-        reason = "it was asked for"
-        if self.config.engine != "torch":
-            seen_closely = any(type(o).stepped is not Observer.stepped for o in observers)
-            closely = "every step is looked at" if seen_closely else None
-            reason = why_not_compiled(self.model, self.device) or closely or "fastest"
-        self.engine = "compiled" if reason == "fastest" else "torch"
-        self.engine_reason = reason
+        self.engine, self.engine_reason = "torch", "it was asked for"
+        if self.config.engine == "torch":
+            return
+        every = any(type(o).free_steps is Observer.free_steps for o in _looking(observers))
+        kept_from = "every step is looked at" if every else None
+        if self.device.type == "cpu":
+            precision = self.config.precision
+            in_float32 = None if precision == "float32" else f"the compiled one does not train in {precision}"
+            kept_from = why_not_compiled(self.model, self.device) or in_float32 or kept_from
+        self.engine_reason = kept_from or "fastest"
+        if kept_from is None:
+            self.engine = "compiled" if self.device.type == "cpu" else "graph"
 
     def load_best(self) -> None:
         """Give the model its `best_arrays`, ready for use."""
@@ -189,39 +201,71 @@ class Training:
         if not 0 <= self.best_step <= self.step <= self.steps or course.steps_summed < 0:
             raise CheckpointError(f"the training state is at step {self.step} of {self.steps}")
 
-    def _loop(self, observers: Sequence[Observer]) -> Outcome:
-        config, course = self.config, self._course
+    @contextmanager
+    def _graph(self) -> Iterator[StepGraph | None]:
+        """The step as a CUDA graph, if that is what trains. Where none can be made PyTorch trains step by step."""
         self.model.train()
+        graph = None
+        if self.engine == "graph":
+            started = time.perf_counter()
+            try:
+                graph = StepGraph(self._course)
+            except RuntimeError as error:
+                self.engine, self.engine_reason = "torch", f"no CUDA graph can be made ({error})"
+            self.seconds += time.perf_counter() - started
+        try:
+            yield graph
+        finally:
+            if graph is not None:
+                graph.release()
+
+    def _loop(self, observers: Sequence[Observer], graph: StepGraph | None) -> Outcome:
+        config, course = self.config, self._course
         started, seconds_before = time.perf_counter(), self.seconds
-        on_step = [o for o in observers if type(o).stepped is not Observer.stepped]
+        on_step = _looking(observers)
         on_advance = [o for o in observers if type(o).advanced is not Observer.advanced]
+        with closing(self._advances(observers, graph)) as advances:
+            for learning_rate, loss, step, losses in advances:
+                self.seconds = seconds_before + time.perf_counter() - started
+                for observer in on_step:
+                    if step is not None:
+                        observer.stepped(self, step)
+                    else:
+                        observer.passed(self, losses)
+                for observer in on_advance:
+                    observer.advanced(self, loss)
+                if self.step % course.evaluate_every == 0 or self.step == self.steps:
+                    self._evaluate(observers, learning_rate)
+                if self.step % config.checkpoint_every == 0:
+                    self._checkpoint(observers)
+                if config.patience is not None and self.evaluations_since_best >= config.patience:
+                    return "stopped early"
+        return "finished" if self.step == self.steps else "interrupted"
+
+    def _advances(self, observers: Sequence[Observer], graph: StepGraph | None) -> Generator[Advance, None, None]:
+        """The steps still to come, by what `choose_engine` has chosen."""
+        looking = _looking(observers)
 
         def say_compiling() -> None:
             for observer in observers:
                 observer.compiling(self)
 
-        advances = by_chunks(course, say_compiling) if self.engine == "compiled" else by_steps(course)
-        for learning_rate, loss, step in advances:
-            self.seconds = seconds_before + time.perf_counter() - started
-            if step is not None:
-                for observer in on_step:
-                    observer.stepped(self, step)
-            for observer in on_advance:
-                observer.advanced(self, loss)
-            if self.step % course.evaluate_every == 0 or self.step == self.steps:
-                self._evaluate(observers, learning_rate)
-            if self.step % config.checkpoint_every == 0:
-                self._checkpoint(observers)
-            if config.patience is not None and self.evaluations_since_best >= config.patience:
-                return "stopped early"
-        return "finished" if self.step == self.steps else "interrupted"
+        def free_steps(most: int) -> int:
+            return min((observer.free_steps(most) for observer in looking), default=most)
+
+        if graph is not None:
+            return by_graph(self._course, graph, free_steps, losses_wanted=bool(looking))
+        if self.engine == "compiled":
+            return by_chunks(self._course, say_compiling, free_steps)
+        return by_steps(self._course, looked_at=bool(looking))
 
     def _evaluate(self, observers: Sequence[Observer], learning_rate: float) -> None:
         train_loss = self._course.mean_loss()
-        if self.config.recalibrate:
-            recalibrate(self.model, self.contexts)
-        distinct = self._distinct_dev
-        dev_loss = mean_loss(self.model, self.dev).nats if distinct is None else mean_nats(self.model, distinct)
+        with products_in("float32", self.device):
+            if self.config.recalibrate:
+                recalibrate(self.model, self.contexts)
+            distinct = self._distinct_dev
+            dev_loss = mean_loss(self.model, self.dev).nats if distinct is None else mean_nats(self.model, distinct)
         best = dev_loss < self.best_loss
         if best:
             self.best_loss, self.best_step, self.evaluations_since_best = dev_loss, self.step, 0
@@ -235,3 +279,8 @@ class Training:
     def _checkpoint(self, observers: Sequence[Observer]) -> None:
         for observer in observers:
             observer.checkpoint_due(self)
+
+
+def _looking(observers: Sequence[Observer]) -> list[Observer]:
+    """Those that look at steps one by one."""
+    return [observer for observer in observers if type(observer).stepped is not Observer.stepped]

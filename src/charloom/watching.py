@@ -20,6 +20,9 @@ from charloom.runs import Run
 from telltales.report.findings import findings_text
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from charloom.training import Training
 
 PRESETS = tuple(telltales.PRESETS)
@@ -79,6 +82,15 @@ class Watching(Observer):
         """Read the probes, if the step is one of those to observe."""
         if self._watch is not None:
             self._watch.step(step.loss, step.contexts, step.targets, step.rows)
+
+    def free_steps(self, most: int) -> int:
+        """How many steps there are until one is to be observed."""
+        return most if self._watch is None else self._watch.free_steps(most)
+
+    def passed(self, training: Training, losses: Float[np.ndarray, " steps"]) -> None:
+        """Note the losses of steps that were not observed."""
+        if self._watch is not None:
+            self._watch.passed(losses.tolist())
 
     def evaluated(self, training: Training, measurement: Measurement) -> None:
         """Note the dev loss."""
