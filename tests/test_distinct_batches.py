@@ -122,7 +122,8 @@ def test_distinct_contexts_are_the_same_however_many_rows_are_looked_at_at_once(
     monkeypatch.setattr("charloom.contexts.LOOKED_AT_ONCE", at_once)
     few = Contexts(small.dataset(60).encoded("train"), length)
     made = DistinctContexts(few, 27)
-    pairs = Counter((tuple(context[::-1]), target) for context, target in zip(*map(np.ndarray.tolist, few.all_rows())))
+    contexts, targets = few.all_rows()
+    pairs = Counter(zip(map(tuple, contexts[:, ::-1].tolist()), targets.tolist(), strict=True))
     found = [
         ((tuple(context[::-1]), int(made.targets[pair])), int(made.target_counts[pair]))
         for row, context in enumerate(made.contexts.tolist())

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from charloom import models
 from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_checkpoint, write_json
 from charloom.config import ModelConfig, TrainingConfig
-from charloom.contexts import Contexts
+from charloom.contexts import Contexts, DistinctContexts
 from charloom.dataset import Dataset
 from charloom.errors import CheckpointError, ConfigError, RunError
 from charloom.evaluation import mean_loss
@@ -103,9 +105,11 @@ def fit_run(
 
 def count(config: ModelConfig, dataset: Dataset) -> CountedModel:
     """A counted model of the training part."""
-    contexts, targets = Contexts(dataset.encoded("train"), config.reach).all_rows()
+    size = len(dataset.vocabulary)
+    distinct = DistinctContexts(Contexts(dataset.encoded("train"), config.reach), size)
+    contexts = np.repeat(distinct.contexts, np.diff(distinct.starts), axis=0)
     family = models.counted_family(config.family)
-    return family.fit(contexts, targets, len(dataset.vocabulary), **config.options())
+    return family.fit(contexts, distinct.targets, size, weights=distinct.target_counts, **config.options())
 
 
 def start_training(
