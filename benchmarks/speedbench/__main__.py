@@ -1,12 +1,15 @@
-"""How fast charloom trains, beside a loop as tutorials write it: both sides interleaved in one run, on one thread.
+"""How fast charloom is, beside a loop as tutorials write it: both sides interleaved in one run.
 
     ./lab bench speed
-    ./lab bench speed --rounds 20 --json
+    ./lab bench speed --only steps --rounds 20 --json
     ./lab bench speed --agreement          1,000 steps by either engine, in every configuration
 
 What is printed: medians over the rounds, their ratio, and the share of this machine's matrix product (float32, 1,024 x
-1,024, one thread, measured in the same run) that the step's products amount to. Figures of one run can be compared;
-those of two runs or two machines only as ratios.
+1,024, one thread, measured in the same run) that a step's products amount to. One thread, unless it says otherwise.
+Figures of one run can be compared; those of two runs or two machines only as ratios.
+
+The parts: steps (and whole trainings, and start-up), data (how cost grows with it), watching, sampling, and counting
+(from a file of a gigabyte). All but the first need the parity names. All together take some ten minutes.
 """
 
 from __future__ import annotations
@@ -14,11 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,53 +25,16 @@ from typing import Any
 import torch
 
 from charloom.compiled import available
-from charloom.config import DataConfig, ModelConfig, TrainingConfig
+from charloom.config import DataConfig
 from charloom.dataset import Dataset
-from charloom.fitting import start_training
-from charloom.models.mlp import MLP
 from speedbench.agreement import agreement
-from speedbench.sides import build, flops, module, ours, random_batches, tutorial
+from speedbench.counting import counting, counting_lines
+from speedbench.data import data_lines, measure_data
+from speedbench.samples import measure_sampling, sampling_lines
+from speedbench.steps import measure_steps, step_lines
+from speedbench.watched import measure_watching, watching_lines
 
-STEPS = 200
-"""Steps of each side in one round."""
-KINDS: dict[str, dict[str, Any]] = {
-    "A: one layer of 200": {"hidden": 200, "layers": 1},
-    "A with batch norm": {"hidden": 200, "layers": 1, "norm": "batch"},
-    "B: five layers of 100, batch norm": {"hidden": 100, "layers": 5, "norm": "batch"},
-}
-GROWTH: dict[str, list[dict[str, Any]]] = {
-    "width": [{"hidden": hidden} for hidden in (50, 200, 800)],
-    "depth": [{"hidden": 100, "layers": layers} for layers in (1, 4, 16)],
-    "vocabulary": [{"vocabulary_size": size} for size in (27, 270, 2700)],
-}
-TUTORIAL_STEPS = 200_000
-TARGET = 2.105
-
-
-def matrix_product() -> float:
-    """FLOP/s of the machine's own product, one thread."""
-    x = torch.randn(1024, 1024)
-    x @ x
-    return 2 * 1024**3 / min(_seconds(lambda: x @ x) for _ in range(5))
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def step_times(model: MLP, sides: dict[str, Any], rounds: int, steps: int = STEPS) -> dict[str, float]:
-    """Median µs a step of every side, in turn within each round."""
-    batches = random_batches(model, steps)
-    runs = {name: side(model, batches, 0.01) for name, side in sides.items()}
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            seconds[name].append(_seconds(run) / steps)
-    return {name: 1e6 * statistics.median(times) for name, times in seconds.items()}
+PARTS = ("steps", "data", "watching", "sampling", "counting")
 
 
 def parity_names() -> str | None:
@@ -82,116 +44,49 @@ def parity_names() -> str | None:
     return str(path) if path.exists() else None
 
 
-def to_the_goal(data: str, seeds: int) -> list[dict[str, float]]:
-    """Whole trainings with the defaults of context 3, embedding 10, hidden 200: the dev loss and all their seconds."""
-    dataset = Dataset.load(DataConfig(data=data, protocol="classic"))
-    for part in ("train", "dev"):
-        dataset.encoded(part)
-    model = ModelConfig(model="mlp", context_length=3, embedding=10, hidden=200)
-    results = []
-    for seed in range(seeds):
-        started = time.perf_counter()
-        training = start_training(dataset, model, TrainingConfig(seed=seed, device="cpu"))
-        training.run()
-        results.append({"dev": training.best_loss, "seconds": time.perf_counter() - started, "steps": training.steps})
-    return results
-
-
-def start_up() -> dict[str, float]:
-    """Seconds until `charloom --help`, and until the first output of `charloom sample`; best of three."""
-    python = [sys.executable, "-m", "charloom"]
-    with tempfile.TemporaryDirectory() as folder:
-
-        def seconds(*arguments: str) -> float:
-            command = [*python, *arguments]
-            return min(
-                _seconds(lambda: subprocess.run(command, cwd=folder, capture_output=True, check=True)) for _ in range(3)
-            )
-
-        for name, *model in (("counted", "ngram:5"), ("neural", "mlp", "--steps", "20")):
-            command = [*python, "train", name, "--model", *model]
-            subprocess.run(command, cwd=folder, capture_output=True, check=True)
-        return {
-            "charloom --help": seconds("--help"),
-            "charloom sample, counted": seconds("sample", "counted"),
-            "charloom sample, neural": seconds("sample", "neural"),
-        }
-
-
 def main() -> None:
-    """Measure, and print a table or JSON."""
+    """Measure, and print tables or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=11, help="rounds, each with every side (11)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="one part; may be given more than once")
+    parser.add_argument("--rounds", type=int, default=11, help="rounds of steps, each with every side (11)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings to the goal (5)")
     parser.add_argument("--json", action="store_true", help="JSON for a program")
     parser.add_argument("--agreement", action="store_true", help="how far the two engines' losses are apart instead")
     arguments = parser.parse_args()
     if not available():
-        parser.error("numba is not installed: there is no compiled engine to measure")
+        parser.error("numba is not installed: there is nothing compiled to measure")
     torch.set_num_threads(1)
     if arguments.agreement:
         print("\n".join(agreement()))
         return
-    report = measure(arguments.rounds, arguments.seeds)
-    print(json.dumps(report, indent=2) if arguments.json else "\n".join(lines(report)))
-
-
-def measure(rounds: int, seeds: int) -> dict[str, Any]:
-    """Everything, as plain data."""
-    sides = {"tutorial": tutorial, "module": module, "compiled": ours}
-    machine = matrix_product()
-    steps = {}
-    for name, options in KINDS.items():
-        model = build(**options)
-        times = step_times(model, sides, rounds)
-        steps[name] = times | {
-            "ratio": times["tutorial"] / times["compiled"],
-            "share": flops(model) / (1e-6 * times["compiled"]) / machine,
-        }
-    growth = {
-        what: [
-            options
-            | {"us": (us := step_times(build(**options), {"ours": ours}, 3)["ours"])}
-            | {"share": flops(build(**options)) / (1e-6 * us) / machine}
-            for options in every
-        ]
-        for what, every in GROWTH.items()
-    }
     data = parity_names()
-    goal = to_the_goal(data, seeds) if data else None
-    return {"gflops": machine / 1e9, "steps": steps, "growth": growth, "to_the_goal": goal, "start_up": start_up()}
+    report = {}
+    for part in arguments.only or PARTS:
+        if data is None and part != "steps":
+            print(f"{part}: left out, PARITY_NAMES names no file", file=sys.stderr)
+            continue
+        measure, lines = _part(part, data, arguments)
+        report[part] = measure()
+        if not arguments.json:
+            print("\n".join([*lines(report[part]), ""]), flush=True)
+    if arguments.json:
+        print(json.dumps(report, indent=2))
 
 
-def lines(report: dict[str, Any]) -> list[str]:
-    """The report as text."""
-    made = [f"matrix product of this machine, one thread: {report['gflops']:.0f} GFLOP/s", ""]
-    made.append(
-        f"{'µs a step, batch 32, SGD':36}{'tutorial':>10}{'module':>10}{'compiled':>10}{'ratio':>8}{'share':>8}"
-    )
-    for name, times in report["steps"].items():
-        made.append(
-            f"{name:36}{times['tutorial']:10.0f}{times['module']:10.0f}{times['compiled']:10.1f}"
-            f"{times['ratio']:7.1f}x{times['share']:8.0%}"
-        )
-    for what, every in report["growth"].items():
-        made += ["", f"growth with {what}"]
-        for one in every:
-            options = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in one.items() if k not in ("us", "share"))
-            made.append(f"  {options:34}{one['us']:10.1f} µs{one['share']:8.0%}")
-    if report["to_the_goal"]:
-        trainings = report["to_the_goal"]
-        devs, seconds = ([one[key] for one in trainings] for key in ("dev", "seconds"))
-        tutorial_seconds = 1e-6 * report["steps"]["A: one layer of 200"]["tutorial"] * TUTORIAL_STEPS
-        made += [
-            "",
-            f"parity names, classic, defaults of context 3, embedding 10, hidden 200; {len(trainings)} seeds:",
-            f"  dev {statistics.mean(devs):.4f}, worst {max(devs):.4f} (goal {TARGET})",
-            f"  {statistics.median(seconds):.2f} s (the first, with what it loads, {seconds[0]:.2f} s)",
-            f"  the tutorial's {TUTORIAL_STEPS:,} steps at the time above: {tutorial_seconds:.0f} s,"
-            f" {tutorial_seconds / statistics.median(seconds):.0f}x",
-        ]
-    made += ["", *(f"{name:36}{seconds:10.2f} s" for name, seconds in report["start_up"].items())]
-    return made
+def _part(part: str, data: Any, arguments: argparse.Namespace) -> tuple[Callable[[], Any], Callable[[Any], list[str]]]:
+    """What measures a part, and what makes text of that."""
+
+    def dataset() -> Dataset:
+        return Dataset.load(DataConfig(data=data, protocol="classic"))
+
+    parts: dict[str, tuple[Callable[[], Any], Callable[[Any], list[str]]]] = {
+        "steps": (lambda: measure_steps(data, arguments.rounds, arguments.seeds), step_lines),
+        "data": (lambda: measure_data(data), data_lines),
+        "watching": (lambda: measure_watching(dataset()), watching_lines),
+        "sampling": (lambda: measure_sampling(data), sampling_lines),
+        "counting": (lambda: counting(dataset().corpus.items), counting_lines),
+    }
+    return parts[part]
 
 
 if __name__ == "__main__":

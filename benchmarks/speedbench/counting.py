@@ -112,15 +112,16 @@ def counting(names: list[str], size: int = GIGABYTE, rounds: int = 5) -> list[di
     return rows
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def counting_lines(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each."""
-    print(f"{'':24}order  threads   MB/s: median    best   first count    peak MB  right")
+    made = [f"{'':24}order  threads   MB/s: median    best   first count    peak MB  right"]
     for row in rows:
         median, best, first, peak = (row[name] / 1e6 for name in ("median", "best", "first", "peak"))
-        print(
+        made.append(
             f"{row['what']:24}{row['order']:5}  {row['threads']!s:>7}  {median:14,.0f}{best:8,.0f}"
             f"{first:14,.0f}{peak:11,.0f}  {row['right']}"
         )
+    return made
 
 
 def main() -> None:
@@ -135,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     names = load(DataConfig() if options.data is None else DataConfig(data=options.data)).items
     rows = counting(names, options.bytes, options.rounds)
-    print(json.dumps(rows, indent=2)) if options.json else show(rows)
+    print(json.dumps(rows, indent=2)) if options.json else print("\n".join(counting_lines(rows)))
     print(f"names: {len(names):,}, SHA-256 {hashlib.sha256(chr(10).join(names).encode()).hexdigest()}", file=sys.stderr)
 
 
