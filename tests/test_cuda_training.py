@@ -153,6 +153,16 @@ def test_no_step_waits_for_the_gpu() -> None:
     assert len([wait for wait in waits if "stepping.py" in wait]) <= 4, waits
 
 
+def test_tf32_is_for_the_steps_and_not_for_evaluations() -> None:
+    seen: set[tuple[bool, str]] = set()
+    training = made("tf32", engine="torch")
+    training.model.output.register_forward_hook(
+        lambda module, inputs, output: seen.add((module.training, torch.backends.cuda.matmul.fp32_precision))
+    )
+    training.run()
+    assert seen == {(True, "tf32"), (False, "ieee")}
+
+
 def test_a_loss_that_is_not_finite_ends_the_training_at_the_evaluation() -> None:
     training = made("rows", learning_rate=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(Exception, match="the loss is"):

@@ -39,14 +39,15 @@ def test_batches_of_rows_are_those_of_the_source() -> None:
         assert batch.weights is None
 
 
+@pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("batch_size", [64, 1 << 20])
-def test_batches_of_distinct_contexts_are_those_of_the_source(batch_size: int) -> None:
+def test_batches_of_distinct_contexts_are_those_of_the_source(batch_size: int, steps: int) -> None:
     distinct = DistinctContexts(Contexts(small.dataset().encoded("train"), 2), 27)
     source = DistinctBatches(distinct, batch_size, seed=1)
     feed = Feed(source, CPU, 27)
-    block = feed.block(5, 3)
-    made = source.batches(5, 3)
-    for step in range(3):
+    block = feed.block(5, steps)
+    made = source.batches(5, steps)
+    for step in range(steps):
         batch = feed.batch(tuple(part[step] for part in block.parts))
         assert (batch.contexts.numpy() == made.contexts[made.rows[step]]).all()
         assert (batch.targets.numpy() == made.dense(27)[made.rows[step]]).all()

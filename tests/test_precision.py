@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ def test_bf16_moves_the_losses_a_little() -> None:
     assert 1e-5 < abs(exact - rounded).max() < 0.1
 
 
-def test_the_evaluation_is_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_evaluation_is_in_float32() -> None:
     seen: set[tuple[bool, torch.dtype]] = set()
     training = small.training(small.SMALL_MLP, precision="bf16")
     training.model.output.register_forward_hook(
@@ -54,6 +56,19 @@ def test_the_evaluation_is_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     training.run()
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+
+
+def test_the_products_of_an_evaluation_are_asked_for_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    @contextmanager
+    def note(precision: str, device: torch.device) -> Iterator[None]:
+        asked.append(precision)
+        yield
+
+    monkeypatch.setattr("charloom.training.products_in", note)
+    small.training(small.SMALL_MLP, precision="bf16").run()
+    assert asked == ["bf16", *["float32"] * 4]
 
 
 def test_a_stopped_training_in_bf16_goes_on_to_the_same_bits() -> None:

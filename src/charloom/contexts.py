@@ -232,7 +232,7 @@ class DistinctBatches:
             drawn = [self._draws(block)[step] for block, step in self._steps(first_step, steps)]
             rows = np.concatenate([kept, np.stack(drawn)], axis=1)
         else:
-            rows = np.ascontiguousarray(kept)
+            rows = kept.copy()
         return Batches(
             contexts=self._distinct.contexts,
             starts=self._distinct.starts,
