@@ -217,7 +217,7 @@ def test_the_notebooks_and_the_site_have_what_they_need(
 
 def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
     status, _, err = installed.run("bench", "sped")
-    assert (status, err) == (2, "lab: there are four benchmarks: faults, quiet, speed and watching\n")
+    assert (status, err) == (2, "lab: there are five benchmarks: faults, quiet, speed, gpu and watching\n")
 
 
 def test_continuous_integration_runs_the_tests(sandbox: Sandbox) -> None:

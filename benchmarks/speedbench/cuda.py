@@ -1,7 +1,8 @@
 """How fast charloom trains on a GPU, and whether it comes to the same by each way: all sides interleaved in one run.
 
-    PYTHONPATH=src:benchmarks python -m speedbench.cuda
-    PYTHONPATH=src:benchmarks python -m speedbench.cuda --device cpu --rounds 2    a trial of this program itself
+    ./lab bench gpu
+    ./lab bench gpu --device cpu --rounds 1 --steps 5              a trial of this program itself
+    PYTHONPATH=src:benchmarks python -m speedbench.cuda            where charloom is not installed
 
 What is printed: how far the losses of the captured step come from PyTorch's step by step; whether a training that is
 stopped goes on to the same bits; the dev loss by each way; µs a step, medians over the rounds, every side waited for at
