@@ -142,14 +142,15 @@ def test_steps_that_are_looked_at_are_made_by_the_optimizer_itself(graphed: Grap
         def stepped(self, training: Training, step: Step) -> None:
             self.losses.append(step.loss.item())
 
-    every = Every()
-    plain = small.training(small.SMALL_MLP, engine="torch")
-    plain.run([every])
-    training, third = graphed(small.SMALL_MLP), Third()
-    training.run([third])
+    every, expected = Every(), Losses()
+    small.training(small.SMALL_MLP, engine="torch").run([every, expected])
+    third, found = Third(), Losses()
+    graphed(small.SMALL_MLP).run([third, found])
     assert third.seen == list(range(1, 41, 3))
     assert third.hooked == len(third.seen)
     assert third.heard == pytest.approx(every.losses, abs=1e-6)
+    means = [[one.train_loss for one in observer.measurements] for observer in (found, expected)]
+    assert means[0] == pytest.approx(means[1], abs=1e-6)
 
 
 def test_a_stop_comes_between_two_stretches(graphed: Graphed) -> None:

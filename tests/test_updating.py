@@ -108,3 +108,19 @@ def test_gradients_are_forgotten() -> None:
     give_gradients(model, 0)
     FusedUpdate(optimizer).clear_gradients()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("largest", [0.5, 1e6])
+def test_clipping_is_pytorchs_to_the_bit(largest: float) -> None:
+    ours, theirs = pair({"optimizer": "adamw"})
+    for model, update in ((ours[0], FusedUpdate(ours[1])), (theirs[0], OptimizerStep(theirs[1]))):
+        give_gradients(model, 0)
+        update.clip(largest)
+    norms = []
+    for one, other in zip(ours[0].parameters(), theirs[0].parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.equal(one.grad, other.grad)
+        norms.append(one.grad.norm())
+    if largest < 1:
+        assert float(torch.stack(norms).norm()) == pytest.approx(largest, rel=1e-4)

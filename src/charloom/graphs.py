@@ -80,10 +80,7 @@ class StepGraph:
         course, counter = self._course, self._counter
         batch = self._feed.batch(tuple(part.index_select(0, counter).squeeze(0) for part in self._parts))
         loss = course.loss(batch)
-        self._update.clear_gradients()
-        torch.autograd.backward(loss)
-        course.clip_gradients()
-        self._update(self._rates.index_select(0, counter).squeeze(0))
+        course.update(self._update, loss, self._rates.index_select(0, counter).squeeze(0))
         course.loss_sum += loss.detach()
         self._losses.index_copy_(0, counter, loss.detach().unsqueeze(0))
         counter.add_(1)

@@ -86,10 +86,13 @@ class Course:
             return cross_entropy(logits, batch.targets)
         return soft_cross_entropy(logits, batch.targets, batch.weights)
 
-    def clip_gradients(self) -> None:
-        """Scale them down to the largest norm allowed."""
+    def update(self, update: Update, loss: Float[torch.Tensor, ""], learning_rate: float | torch.Tensor) -> None:
+        """Go backwards from the loss, and change the parameters by their clipped gradients."""
+        update.clear_gradients()
+        torch.autograd.backward(loss)
         if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            update.clip(self.config.clip)
+        update(learning_rate)
 
     def count(self, loss: Float[torch.Tensor, ""]) -> None:
         """Add the loss of a finished step to `loss_sum`."""
@@ -208,10 +211,7 @@ def _made(course: Course, batch: Batch, update: Update, learning_rate: float) ->
         value = loss.item()
         if not math.isfinite(value):
             course.not_finite(value)
-    update.clear_gradients()
-    torch.autograd.backward(loss)
-    course.clip_gradients()
-    update(learning_rate)
+    course.update(update, loss, learning_rate)
     return loss
 
 

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 class Update(Protocol):
     """What a training step ends with."""
 
-    def __call__(self, learning_rate: float) -> None:
+    def __call__(self, learning_rate: float | torch.Tensor) -> None:
         """Update every parameter by its gradient."""
 
     def clear_gradients(self) -> None:
         """Forget every gradient."""
+
+    def clip(self, largest: float) -> None:
+        """Scale the gradients down so that their common norm is at most this."""
 
     def release(self) -> None:
         """Leave the optimizer as if it had made the updates itself."""
@@ -29,7 +32,7 @@ class OptimizerStep:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
 
-    def __call__(self, learning_rate: float) -> None:
+    def __call__(self, learning_rate: float | torch.Tensor) -> None:
         """Update every parameter by its gradient."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -38,6 +41,11 @@ class OptimizerStep:
     def clear_gradients(self) -> None:
         """Forget every gradient."""
         self._optimizer.zero_grad()
+
+    def clip(self, largest: float) -> None:
+        """Scale the gradients down so that their common norm is at most this."""
+        parameters = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, largest)
 
     def release(self) -> None:
         """Nothing to do."""
@@ -77,6 +85,13 @@ class FusedUpdate:
         """Forget every gradient."""
         for parameter in self._parameters:
             parameter.grad = None
+
+    def clip(self, largest: float) -> None:
+        """`torch.nn.utils.clip_grad_norm_`, to the bit, without sorting the gradients by where and what they are."""
+        with torch.no_grad():
+            gradients: list[Any] = [parameter.grad for parameter in self._parameters]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            torch._foreach_mul_(gradients, torch.clamp(largest / (norm + 1e-6), max=1.0))
 
     def tensors(self) -> list[torch.Tensor]:
         """All that an update changes: parameters, what the optimizer remembers, and the count of steps."""
