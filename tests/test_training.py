@@ -100,6 +100,21 @@ def test_a_stopped_training_goes_on_to_the_same_bits(rule: dict[str, Any], stop_
     assert measured == [replace(m, seconds=0) for m in recorder.measurements]
 
 
+@pytest.mark.parametrize("rule", [{"optimizer": "adam"}, {"optimizer": "sgd", "momentum": 0.9}])
+def test_a_training_comes_to_the_same_bits_whoever_looks_at_which_steps(rule: dict[str, Any]) -> None:
+    class Stop(Observer):
+        def advanced(self, training: Training, loss: Any) -> None:
+            if training.step in (7, 20):
+                training.request_stop()
+
+    whole = small.training(EVERYTHING_RANDOM, **rule)
+    whole.run()
+    training = small.training(EVERYTHING_RANDOM, **rule)
+    assert training.run([Stop()]) == training.run([Stop(), Recorder()]) == "interrupted"
+    assert training.run() == "finished"
+    assert digest_of_arrays(training.model_arrays()) == digest_of_arrays(whole.model_arrays())
+
+
 def test_the_best_weights_survive_a_resume_even_if_no_better_ones_follow() -> None:
     overfitting = {"learning_rate": 0.3, "schedule": "constant", "steps": 200}
     whole, recorder = small.training(small.SMALL_MLP, **overfitting), Recorder()
