@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import os
 import re
 import sys
 import threading
@@ -352,6 +353,25 @@ class TestArchives:
             assert "holds the control character" in expected[1]
             with patch.object(pieces, "PIECE", 1 << 20):
                 assert outcome(by_pieces, data, 2) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    sizes = []
+
+    def choose(size: int | None) -> Any:
+        sizes.append(size)
+        return plain
+
+    writer = threading.Thread(target=path.write_bytes, args=(b"anna\nbob\n",))
+    writer.start()
+    with patch.object(counting, "_kernels", choose):
+        told: list[tuple[int, int | None]] = []
+        found = count_file(DataConfig(data=str(path)), 2, on_progress=lambda *one: told.append(one))
+    writer.join()
+    assert (found.items, sizes, told[-1]) == (2, [None], (9, None))
 
 
 @pytest.mark.filterwarnings("ignore::charloom.counting.SlowCounting")

@@ -65,6 +65,7 @@ def count_file(
         kernels = _kernels(pieces.size)
         workers = [Worker(config, max(order, 2), alphabet, kernels, most) for _ in range(threads or _cores())]
         _count_all(workers, pieces)
+        pieces.report()
         faults = [worker.fault for worker in workers if worker.fault] + ([pieces.fault] if pieces.fault else [])
         read = sorted((one for worker in workers for one in worker.read), key=lambda one: one.number)
         if faults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -100,7 +101,8 @@ class Pieces:
         else:
             self._opened = self._stack.enter_context(decoding.opened(self._config.data))
             if self._config.data != "-":
-                self.size = os.fstat(self._opened.packed.fileno()).st_size
+                status = os.fstat(self._opened.packed.fileno())
+                self.size = status.st_size if stat.S_ISREG(status.st_mode) else None  # Of a pipe it is not known.
         return self
 
     def __exit__(self, *_: object) -> None:
