@@ -52,6 +52,7 @@ NAVIGATION = {
         "docs/record",
         "docs/cost",
         "docs/speed",
+        "docs/counting",
         "docs/faultbench",
     ),
     "Reference": ("docs/statistics/README", "docs/rules/README"),
