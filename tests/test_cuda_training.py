@@ -126,6 +126,14 @@ def test_steps_that_are_looked_at_are_made_between_those_of_the_graph() -> None:
     assert some.losses == pytest.approx(expected.losses, abs=2e-4)
 
 
+def test_batches_of_which_one_is_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, expected = ran("rows", engine="torch")
+    monkeypatch.setattr("charloom.feeding.LARGEST_BLOCK", 1)
+    training, found = ran("rows")
+    assert training.engine == "graph"
+    assert found.losses == pytest.approx(expected.losses, abs=2e-4)
+
+
 def test_no_step_waits_for_the_gpu() -> None:
     """All waits are at evaluations, checkpoints and the pace, and one at the beginning: none comes from the steps."""
     waits: list[str] = []

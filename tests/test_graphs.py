@@ -34,10 +34,10 @@ def played(step: Callable[[], None], changed: list[torch.Tensor], device: torch.
     random_state = torch.get_rng_state()
     for _ in range(graphs.WARM_UP):
         step()
+        with torch.no_grad():
+            for tensor, before in zip(changed, kept, strict=True):
+                tensor.copy_(before)
     torch.set_rng_state(random_state)
-    with torch.no_grad():
-        for tensor, before in zip(changed, kept, strict=True):
-            tensor.copy_(before)
     return step
 
 
@@ -151,6 +151,16 @@ def test_steps_that_are_looked_at_are_made_by_the_optimizer_itself(graphed: Grap
     assert third.heard == pytest.approx(every.losses, abs=1e-6)
     means = [[one.train_loss for one in observer.measurements] for observer in (found, expected)]
     assert means[0] == pytest.approx(means[1], abs=1e-6)
+
+
+def test_batches_of_which_one_is_made_at_once(graphed: Graphed, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = small.training(small.SMALL_MLP, engine="torch")
+    plain.run()
+    monkeypatch.setattr("charloom.feeding.LARGEST_BLOCK", 1)
+    training = graphed(small.SMALL_MLP)
+    assert training.run() == "finished"
+    for name, array in training.model_arrays().items():
+        np.testing.assert_allclose(array, plain.model_arrays()[name], rtol=0, atol=2e-6, err_msg=name)
 
 
 def test_a_stop_comes_between_two_stretches(graphed: Graphed) -> None:

@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,13 +82,13 @@ def main() -> None:
     }
     print(f"{report['device']}, torch {report['torch']}, CUDA {report['cuda']}", flush=True)
     parts: dict[str, Callable[[], Any]] = {
-        "agreement over 300 steps": lambda: agreement(dataset, device),
-        "resumed": lambda: resumed(dataset, device),
-        "dev loss after 3,000 steps": lambda: dev_losses(dataset, device, 3_000),
+        "agreement over 300 steps": partial(agreement, dataset, device),
+        "resumed": partial(resumed, dataset, device),
+        "dev loss after 3,000 steps": partial(dev_losses, dataset, device, 3_000),
     }
     for name, (model, batch, steps) in SIZES.items():
-        parts[f"µs a step, SGD, {name}, batch {batch:,}"] = lambda model=model, batch=batch, steps=steps: step_times(  # type: ignore[misc]
-            dataset, model, batch, arguments.steps or steps, arguments.rounds, device
+        parts[f"µs a step, SGD, {name}, batch {batch:,}"] = partial(
+            step_times, dataset, model, batch, arguments.steps or steps, arguments.rounds, device
         )
     for name, part in parts.items():
         report[name] = part()

@@ -120,19 +120,24 @@ def capture(step: Callable[[], None], changed: list[torch.Tensor], device: torch
     kept = [tensor.detach().clone() for tensor in changed]
     random_state = torch.cuda.get_rng_state(device)
     graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def put_back() -> None:
+        with torch.no_grad():
+            for tensor, before in zip(changed, kept, strict=True):
+                tensor.copy_(before)
+
     try:
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
                 step()
+                put_back()
         torch.cuda.current_stream(device).wait_stream(side)
         with torch.cuda.graph(graph, stream=side):
             step()
     finally:
         torch.cuda.set_rng_state(random_state, device)
-        with torch.no_grad():
-            for tensor, before in zip(changed, kept, strict=True):
-                tensor.copy_(before)
+        put_back()
     return graph.replay
 
 
