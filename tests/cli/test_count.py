@@ -59,6 +59,7 @@ def test_the_marker_is_told_from_a_full_stop(invoke: Invoke) -> None:
     assert "is the start" not in output
 
 
+@pytest.mark.filterwarnings("ignore::charloom.counting.SlowCounting")
 def test_the_text_may_be_named_either_way(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("names.gz").write_bytes(gzip.compress(Path("names.txt").read_bytes()))
 
