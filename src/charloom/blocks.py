@@ -5,7 +5,6 @@ Which of these it is changes nothing: both draw the same, and a block's size dep
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from charloom import drawing
-from charloom.compiled import available
+from charloom.compiled import available, cores, listen_to_the_compiler
 from charloom.drawing import ID_BITS, Block, Rows, stream_of
 from charloom.models import LanguageModel
 from charloom.tables import Shape, Table, waiting_items
@@ -94,7 +93,7 @@ def compiled_hand(threads: int | None = None) -> Hand | None:
     if not available():
         return None
     try:
-        return _CompiledHand(threads or len(os.sched_getaffinity(0)))
+        return _CompiledHand(threads or cores())
     except (ImportError, RuntimeError):  # Of another NumPy, or without a folder for what it compiles.
         return None
 
@@ -103,6 +102,7 @@ class _CompiledHand:
     def __init__(self, threads: int) -> None:
         from charloom.compiled import drawing as kernels
 
+        listen_to_the_compiler()
         self._kernels = kernels
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None

@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from charloom.characters import code_point
-from charloom.cli.console import err, out, print_json, table
+from charloom.cli.console import err, log, out, print_json, table
 from charloom.cli.options import DataFlags, Json
+from charloom.compiled import tell_when_compiling
 from charloom.config import BUILTIN_DATA, DataConfig
 from charloom.errors import ConfigError, DataError
 
@@ -73,6 +74,7 @@ def count(
         config = dataclasses.replace(config, data=file)
     with _written(out) as destination:
         started = time.perf_counter()
+        tell_when_compiling(lambda: log("Compiling: some seconds, once on this machine."))
         with _bar() as progress:
             found = count_file(
                 config, order, threads=threads, most=MOST if most is None else most, on_progress=progress

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from charloom.cli.console import line, log, out, print_json, raw
 from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
-from charloom.compiled import available
+from charloom.compiled import available, tell_when_compiling
 from charloom.config import SamplingConfig
 from charloom.errors import ConfigError
 
@@ -73,6 +73,7 @@ def sample(
     if format == "text" and not (json or novel or unique):
         if n >= MANY and not available():
             log(escape("numba is not installed (pip install 'telltales[fast]'): several times slower without"))
+        tell_when_compiling(lambda: log("Compiling: some seconds, once on this machine."))
         for lines in model.sample_lines(n, settings, threads=threads):
             raw(lines)
         return

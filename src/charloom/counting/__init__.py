@@ -11,14 +11,13 @@ letters too: the table of pairs says afterwards what they were.
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
-from charloom.compiled import available
+from charloom.compiled import available, cores, listen_to_the_compiler
 from charloom.config import DataConfig
 from charloom.corpus import check
 from charloom.counting import plain
@@ -63,7 +62,7 @@ def count_file(
     alphabet = Alphabet(lines=config.unit == "line", lower=lowers(config), compose=config.normalize == "nfc")
     with Pieces(config, on_progress) as pieces:
         kernels = _kernels(pieces.size)
-        workers = [Worker(config, max(order, 2), alphabet, kernels, most) for _ in range(threads or _cores())]
+        workers = [Worker(config, max(order, 2), alphabet, kernels, most) for _ in range(threads or cores())]
         _count_all(workers, pieces)
         pieces.report()
         faults = [worker.fault for worker in workers if worker.fault] + ([pieces.fault] if pieces.fault else [])
@@ -84,6 +83,7 @@ def _kernels(size: int | None) -> ModuleType:
     if reason is None:
         from charloom.compiled import counting
 
+        listen_to_the_compiler()
         return counting
     warnings.warn(f"counting is about ten times slower, because {reason}", SlowCounting, stacklevel=3)
     return plain
@@ -99,10 +99,6 @@ def _why_not_compiled() -> str | None:
     except (ImportError, RuntimeError) as error:  # Of another NumPy, or without a folder for what it compiles.
         return f"numba cannot be used ({error})"
     return None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _count_all(workers: Sequence[Worker], pieces: Pieces) -> None:
