@@ -21,7 +21,7 @@ from charloom.text_model import TextModel
 from charloom.vocabulary import MARKER
 from speedbench.timing import timed
 
-N = 2_000_000
+N = 10_000_000
 TUTORIAL_NAMES = 500
 TESTED = 1_000_000
 COMMONEST = 1_000
@@ -57,7 +57,7 @@ def measure_sampling(data: str, rounds: int = 3) -> dict[str, Any]:
             fit(dataset, ModelConfig(model="mlp", context_length=3, embedding=10, hidden=200), quick),
             N,
         ),
-        "network, context 6": (fit(dataset, ModelConfig(model="mlp"), quick), N // 2),
+        "network, context 6": (fit(dataset, ModelConfig(model="mlp"), quick), N // 10),
     }
     network: Any = models["network, context 3"][0].model
     rates: dict[str, list[float]] = {name: [] for name in ("tutorial", *models)}

@@ -5,7 +5,8 @@
 items, threads or blocks.
 
 **Alias cells** (Walker 1977, Vose 1991). A row of V cells holds a distribution: one cell is chosen evenly, and gives
-its own id with the probability of its threshold, otherwise the id it names. A cell is 64 bits: the id in the lowest
+its own id with the probability of its threshold, otherwise the id it names. Of V times the random number the integer
+part chooses the cell, and the next 42 bits are compared with the threshold. A cell is 64 bits: the id in the lowest
 `ID_BITS`, above it the threshold in units of 2^-42. So each probability is met to within 2^-42, and one that is 0 is
 never drawn.
 
@@ -128,11 +129,10 @@ def advance(rows: Rows, block: Block, stream: np.uint64, items: Int[np.ndarray, 
         ready = rows.base[row] >= 0
         items, row = items[ready], row[ready]
         at = block.lengths[items]
-        place = (random_bits(stream, block.first + items, at) >> np.uint64(11)).astype(np.float64) * (size * 2.0**-53)
-        column = place.astype(np.int64)
+        column, fraction = _split(random_bits(stream, block.first + items, at), size)
         cell = rows.cells[row, column]
-        itself = ((place - column) * ONE).astype(np.int64) < (cell >> np.uint64(ID_BITS)).astype(np.int64)
-        ids = np.where(itself, column, (cell & np.uint64((1 << ID_BITS) - 1)).astype(np.int64))
+        other = (cell & np.uint64((1 << ID_BITS) - 1)).astype(np.int64)
+        ids = np.where(fraction < cell >> np.uint64(ID_BITS), column, other)
         block.slots[items, at] = ids
         if rows.logs.size:
             block.totals[items] += rows.logs[row, ids]
@@ -156,6 +156,14 @@ def spell(block: Block, codes: Int[np.ndarray, " vocab"]) -> bytes:
     line_feed = len(codes)
     points = np.append(codes, ord("\n"))[np.where(at == ends, line_feed, ids)[at <= ends]]
     return points.astype("<u4").tobytes().decode("utf-32-le").encode()
+
+
+def _split(random: UInt64[np.ndarray, " n"], size: int) -> tuple[Int[np.ndarray, " n"], UInt64[np.ndarray, " n"]]:
+    """The upper 64 of the 128 bits of a product with the size, which is a column; and the 42 bits after them."""
+    low32, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    low = (random & low32) * np.uint64(size)
+    high = (random >> half) * np.uint64(size) + (low >> half)
+    return (high >> half).astype(np.int64), ((high << half) | (low & low32)) >> np.uint64(ID_BITS + 1)
 
 
 def _mixed(z: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

@@ -28,9 +28,9 @@ def stream_key(seed, item):
 
 def chosen_by(cells, bits):
     """The id that a row of cells gives for 64 random bits."""
-    place = (bits >> 11) * (len(cells) * 2.0**-53)
-    cell = cells[int(place)]
-    return int(place) if int((place - int(place)) * 2**42) < cell >> 21 else cell & (1 << 21) - 1
+    column, rest = divmod(bits * len(cells), 1 << 64)
+    cell = cells[column]
+    return column if rest >> 22 < cell >> 21 else cell & (1 << 21) - 1
 
 
 def shares_of(cells):

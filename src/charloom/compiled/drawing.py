@@ -10,13 +10,15 @@ from numba import njit
 
 from charloom.compiled import source_digest
 
-LANES = 16
-"""Items drawn side by side, so that one does not wait for the memory that another needs."""
+LANES = 64
+"""Items drawn side by side: what does not depend on one another is done for all at once, by vectors."""
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
-_30, _27, _31, _11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_27, _30, _31, _32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_LOW = np.uint64(0xFFFFFFFF)
+_ONE = np.uint64(1)
 
 
 @njit(inline="always")
@@ -62,12 +64,35 @@ def _alias_row(shares, cells, bits):
         cells[small] = (np.uint64(scaled[small] * one) << np.uint64(bits)) | np.uint64(best)
 
 
+@njit(nogil=True, error_model="numpy")
+def _draw(cells, bits, rows, randoms, columns, fractions, ids):
+    """An id for each lane, from its row and its next random number. One loop for each thing that vectors can do."""
+    size = np.uint64(cells.shape[1])
+    shift, mask = np.uint64(bits), (_ONE << np.uint64(bits)) - _ONE
+    dropped = shift + _ONE
+    flat = cells.reshape(-1)
+    for lane in range(LANES):
+        random = randoms[lane] + _STEP
+        randoms[lane] = random
+        mixed = _mixed(random)
+        # The product with the size, 128 bits: the column is its upper half.
+        low = (mixed & _LOW) * size
+        high = (mixed >> _32) * size + (low >> _32)
+        columns[lane] = high >> _32
+        fractions[lane] = (high << _32 | low & _LOW) >> dropped
+    for lane in range(LANES):
+        ids[lane] = flat[rows[lane] * size + columns[lane]]
+    for lane in range(LANES):
+        cell = ids[lane]
+        ids[lane] = columns[lane] if fractions[lane] < cell >> shift else cell & mask
+
+
 @njit(inline="always")
-def _take(item, lane, lane_item, lane_row, lane_at, lane_random, states, lengths, stream, first):
-    lane_item[lane] = item
-    lane_row[lane] = states[item]
-    lane_at[lane] = lengths[item]
-    lane_random[lane] = _mixed(stream + _STEP * np.uint64(first + item + 1)) + _STEP * np.uint64(lengths[item])
+def _take(item, lane, items_, rows, places, randoms, states, lengths, stream, first):
+    items_[lane] = item
+    rows[lane] = states[item]
+    places[lane] = lengths[item]
+    randoms[lane] = _mixed(stream + _STEP * np.uint64(first + item + 1)) + _STEP * np.uint64(lengths[item])
 
 
 def _entries(sources: int):
@@ -86,68 +111,52 @@ def _entries(sources: int):
         ``slots`` (all items x longest) takes the ids, ``lengths`` how many there are, ``totals`` the sums of ``logs``,
         ``states`` what became of an item. See `charloom.drawing.advance`.
         """
-        size = cells.shape[1]
-        longest = slots.shape[1] if sources else 0
-        scale = size * (1.0 / 9007199254740992.0)
-        one = np.float64(np.int64(1) << (64 - bits - 1))
-        shift, mask = np.uint64(bits), np.uint64((1 << bits) - 1)
+        longest = np.uint64(slots.shape[1] if sources else 0)
         pointed, logged = following.size > 0, logs.size > 0
         # What each lane is at: the item, its row, how long it is, and what its next random number is made from.
-        lane_item, lane_row = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-        lane_at, lane_random = np.empty(LANES, np.int64), np.empty(LANES, np.uint64)
-        taken = live = lane = np.uint64(0)
-        while live < LANES and taken < len(items):
-            _take(items[taken], live, lane_item, lane_row, lane_at, lane_random, states, lengths, stream, first)
-            live += np.uint64(1)
-            taken += np.uint64(1)
-        # Unsigned places: signed ones would be looked at for their sign at every step.
-        while live > 0:
-            item, row, at = np.uint64(lane_item[lane]), np.uint64(lane_row[lane]), lane_at[lane]
-            state = np.int64(row)
-            after = np.int64(base[row])
-            if after >= 0:
-                random = lane_random[lane] + _STEP
-                lane_random[lane] = random
-                place = np.float64(np.int64(_mixed(random) >> _11)) * scale
-                column = np.int64(place)
-                cell = cells[row, np.uint64(column)]
-                other = np.int64(cell & mask)
-                # All ones where the column itself is drawn: no branch, for nobody could foresee it.
-                itself = (np.int64((place - column) * one) - np.int64(cell >> shift)) >> 63
-                id_ = other + ((column - other) & itself)
-                slots[item, np.uint64(at)] = id_
+        items_, rows = np.zeros(LANES, np.uint64), np.zeros(LANES, np.uint64)
+        places, randoms = np.zeros(LANES, np.uint64), np.zeros(LANES, np.uint64)
+        columns, fractions = np.zeros(LANES, np.uint64), np.zeros(LANES, np.uint64)
+        ids = np.zeros(LANES, np.uint64)
+        taken, live = 0, np.uint64(0)
+        while True:
+            # Free lanes take the next items whose rows are there.
+            while live < LANES and taken < len(items):
+                if base[states[items[taken]]] >= 0:
+                    _take(items[taken], live, items_, rows, places, randoms, states, lengths, stream, first)
+                    live += _ONE
+                taken += 1
+            if live == 0:
+                return
+            _draw(cells, bits, rows, randoms, columns, fractions, ids)
+            lane = np.uint64(0)
+            while lane < live:
+                item, row, id_, at = items_[lane], rows[lane], ids[lane], places[lane]
+                slots[item, at] = id_
                 if logged:
-                    totals[item] += logs[row, np.uint64(id_)]
-                if pointed:
-                    state = np.int64(following[row, np.uint64(id_)])
-                    if state < 0:
-                        state = -4 - np.int64(row)
-                else:
-                    state = after + step * id_
-                at += 1
-                if id_ != 0 and at < longest and state >= 0:
-                    lane_row[lane] = state
-                    lane_at[lane] = at
-                    lane += np.uint64(1)
-                    if lane >= live:
-                        lane = np.uint64(0)
-                    continue
+                    totals[item] += logs[row, id_]
                 if id_ == 0:
                     state = np.int64(-2)
-                    at -= 1
-                elif at == longest:
-                    state = np.int64(-3)
-            states[item] = state
-            lengths[item] = at
-            if taken < len(items):
-                _take(items[taken], lane, lane_item, lane_row, lane_at, lane_random, states, lengths, stream, first)
-                taken += np.uint64(1)
-            else:
-                live -= np.uint64(1)
-                lane_item[lane], lane_row[lane] = lane_item[live], lane_row[live]
-                lane_at[lane], lane_random[lane] = lane_at[live], lane_random[live]
-                if lane >= live:
-                    lane = np.uint64(0)
+                else:
+                    at += _ONE
+                    if at == longest:
+                        state = np.int64(-3)
+                    elif pointed:
+                        state = np.int64(following[row, id_])
+                        state = state if state >= 0 else -4 - np.int64(row)
+                    else:
+                        state = np.int64(base[row]) + step * np.int64(id_)
+                if state >= 0 and base[np.uint64(state)] >= 0:
+                    rows[lane] = state
+                    places[lane] = at
+                    lane += _ONE
+                    continue
+                states[item] = state
+                lengths[item] = at
+                # The last lane takes the place of this one.
+                live -= _ONE
+                items_[lane], rows[lane], places[lane] = items_[live], rows[live], places[live]
+                randoms[lane], ids[lane] = randoms[live], ids[live]
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def spell(slots, lengths, letters, sizes, out):
