@@ -5,14 +5,18 @@ from __future__ import annotations
 import torch
 
 from charloom.config import TrainingConfig
-from charloom.contexts import BatchSource, Contexts, DistinctBatches, DistinctContexts, RowBatches
+from charloom.contexts import (
+    LARGEST_DISTINCT,
+    BatchSource,
+    Contexts,
+    DistinctBatches,
+    DistinctContexts,
+    RowBatches,
+)
 from charloom.errors import ConfigError
 from charloom.models.mlp import MLP
 from charloom.models.neural import NeuralModel
 from charloom.recalibration import has_batch_norm
-
-LARGEST_DISTINCT = 1 << 25
-"""Rows up to which distinct contexts are looked for unasked: for more it takes ten seconds and longer."""
 
 
 def plan_batches(model: NeuralModel, contexts: Contexts, config: TrainingConfig) -> tuple[TrainingConfig, BatchSource]:

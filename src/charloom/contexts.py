@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
+LARGEST_DISTINCT = 1 << 25
+"""Rows up to which distinct contexts are looked for unasked: for more it takes ten seconds and longer."""
 LOOKED_AT_ONCE = 1 << 20
 """Rows among which distinct contexts are looked for at once."""
 

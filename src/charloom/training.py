@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from charloom.batching import LARGEST_DISTINCT, plan_batches
+from charloom.batching import plan_batches
 from charloom.checkpoint import Arrays
 from charloom.config import TrainingConfig
-from charloom.contexts import Contexts, DistinctContexts
+from charloom.contexts import LARGEST_DISTINCT, Contexts, DistinctContexts
 from charloom.devices import Surroundings, choose_device, products_in
 from charloom.engine import why_not_compiled
 from charloom.errors import CheckpointError, ConfigError
@@ -27,7 +27,7 @@ from charloom.graphs import StepGraph, by_graph
 from charloom.models.neural import NeuralModel
 from charloom.observer import Measurement, Observer, Outcome
 from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer
-from charloom.recalibration import has_batch_norm, recalibrate
+from charloom.recalibration import Recalibration, has_batch_norm
 from charloom.stepping import Advance, Course, by_chunks, by_steps
 from charloom.vocabulary import Encoded
 from charloom.weights import load_arrays, model_arrays
@@ -68,6 +68,8 @@ class Training:
         self._distinct_dev = (
             DistinctContexts(dev_contexts, model.vocabulary_size) if len(dev_contexts) <= LARGEST_DISTINCT else None
         )
+        recalibrated = config.recalibrate and has_batch_norm(model)
+        self._recalibration = Recalibration(self.contexts, model.vocabulary_size) if recalibrated else None
         self.optimizer = build_optimizer(self.model, self.config)
         learning_rate = schedule or partial(learning_rate_at, config=self.config)
         self._course = Course(self.model, self.optimizer, self.config, self._source, learning_rate, self.device)
@@ -262,8 +264,8 @@ class Training:
     def _evaluate(self, observers: Sequence[Observer], learning_rate: float) -> None:
         train_loss = self._course.mean_loss()
         with products_in("float32", self.device):
-            if self.config.recalibrate:
-                recalibrate(self.model, self.contexts)
+            if self._recalibration is not None:
+                self._recalibration.apply(self.model)
             distinct = self._distinct_dev
             dev_loss = mean_loss(self.model, self.dev).nats if distinct is None else mean_nats(self.model, distinct)
         best = dev_loss < self.best_loss

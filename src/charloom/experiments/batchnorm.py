@@ -22,7 +22,7 @@ from charloom.experiments.trials import Trial, Trials, Tried
 from charloom.fitting import fit, start_training
 from charloom.loss import cross_entropy
 from charloom.models.neural import NeuralModel
-from charloom.recalibration import recalibrate
+from charloom.recalibration import Recalibration
 
 NORMS = {"without": "none", "with": "batch"}
 MEASURED_ROWS = 1 << 14
@@ -137,7 +137,7 @@ def _gap(dataset: Dataset, tried: Tried, batch_size: int) -> Gap:
     train = dataset.encoded("train")
     contexts = Contexts(train, model.context_length)
     measured = copy.deepcopy(model)
-    recalibrate(measured, contexts)
+    Recalibration(contexts, model.vocabulary_size).apply(measured)
     return Gap(
         batch_size,
         _loss_by_batches(copy.deepcopy(model), contexts, batch_size),
