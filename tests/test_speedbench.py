@@ -55,4 +55,4 @@ def test_watching_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counts_from_files_are_right() -> None:
     rows = counting(list(small.names()), size=40_000, rounds=1)
     assert all(row["right"] for row in rows)
-    assert len(counting_lines(rows)) == len(rows) + 1
+    assert len(counting_lines(rows)) == len(rows) + 2

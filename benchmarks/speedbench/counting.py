@@ -22,6 +22,7 @@ from typing import Any
 
 from charloom.config import DataConfig
 from charloom.corpus import load
+from speedbench.timing import memory_read
 
 GIGABYTE = 1_000_000_000
 CHILD = """
@@ -114,12 +115,17 @@ def counting(names: list[str], size: int = GIGABYTE, rounds: int = 5) -> list[di
 
 def counting_lines(rows: list[dict[str, Any]]) -> list[str]:
     """A line for each."""
-    made = [f"{'':24}order  threads   MB/s: median    best   first count    peak MB  right"]
+    memory = memory_read()
+    made = [
+        f"one thread reads memory at {memory / 1e6:,.0f} MB/s; share: of that, one thread's best",
+        f"{'':24}order  threads   MB/s: median    best   first count    peak MB  share  right",
+    ]
     for row in rows:
         median, best, first, peak = (row[name] / 1e6 for name in ("median", "best", "first", "peak"))
         made.append(
             f"{row['what']:24}{row['order']:5}  {row['threads']!s:>7}  {median:14,.0f}{best:8,.0f}"
-            f"{first:14,.0f}{peak:11,.0f}  {row['right']}"
+            f"{first:14,.0f}{peak:11,.0f}"
+            f"{f'{1e6 * best / memory:.0%}' if row['threads'] == 1 else '':>7}  {row['right']}"
         )
     return made
 
