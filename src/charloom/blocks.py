@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LARGEST_SLOTS = 1 << 23
 """Most ids that a block may have room for."""
-COMPILED_FROM = 1 << 12
-"""Items of a block from which on compiled code draws it: to load that takes as long as to draw so many without."""
+COMPILED_FROM = 1 << 15
+"""Characters of a block from which on compiled code draws it: to load that takes as long as to draw so many without."""
 
 
 class Hand(Protocol):
@@ -45,6 +45,7 @@ def draw_blocks(
     seed: int,
     *,
     first_size: int,
+    typical: int,
     logs: bool,
     threads: int | None = None,
 ) -> Iterator[tuple[Block, Hand]]:
@@ -52,8 +53,9 @@ def draw_blocks(
 
     A block is good until the next is asked for.
 
-    ``shape`` turns logits into what is drawn from; ``longest`` counts the prefix. With ``logs``, a block's totals are
-    the ln of the probability that the model gives what was drawn. ``threads``: as many as there are cores, if left out.
+    ``shape`` turns logits into what is drawn from; ``longest`` counts the prefix; an item has ``typical`` characters.
+    With ``logs``, a block's totals are the ln of the probability that the model gives what was drawn. ``threads``: as
+    many as there are cores, if left out.
     """
     stream = stream_of(seed)
     table = Table(model, shape, logs=logs)
@@ -61,7 +63,7 @@ def draw_blocks(
     first, size = 0, min(first_size, largest)
     block: Block | None = None
     while True:
-        hand: Hand = drawing if size < COMPILED_FROM else compiled_hand(threads) or drawing
+        hand: Hand = drawing if size * typical < COMPILED_FROM else compiled_hand(threads) or drawing
         if block is None or len(block.slots) != size:
             block = _room(size, longest, model.vocabulary_size)
         block.begin(first, prefix)

@@ -16,7 +16,7 @@ Each function has a compiled twin in `charloom.compiled.drawing` that gives the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -93,30 +93,27 @@ def random_bits(stream: np.uint64, items: Int[np.ndarray, " n"], at: Int[np.ndar
 
 def alias_cells(shares: Float[np.ndarray, "rows vocab"]) -> UInt64[np.ndarray, "rows vocab"]:
     """The cells of distributions, each of which sums to 1."""
-    rows, size = shares.shape
-    scaled = shares * size
-    best = shares.argmax(axis=1)
-    is_large = scaled >= 1
-    cells: UInt64[np.ndarray, "rows vocab"] = np.where(
-        is_large, _cell(np.float64(1), np.arange(size)), _cell(scaled, best[:, None])
-    )
-    order = np.argsort(is_large, axis=1, kind="stable")
-    smalls = size - is_large.sum(axis=1)
-    small_at, large_at = np.zeros(rows, dtype=np.int64), smalls.copy()
-    small = order[:, 0].copy()
-    active = np.flatnonzero((smalls > 0) & (smalls < size))
-    while len(active):
-        here, large = small[active], order[active, large_at[active]]
-        cells[active, here] = _cell(scaled[active, here], large)
-        scaled[active, large] -= 1 - scaled[active, here]
-        reduced = scaled[active, large] < 1
-        large_at[active] += reduced
-        small_at[active] += ~reduced
-        out_of_larges = active[large_at[active] == size]
-        last = order[out_of_larges, -1]
-        cells[out_of_larges, last] = _cell(scaled[out_of_larges, last], best[out_of_larges])
-        small[active] = np.where(reduced, large, order[active, np.minimum(small_at[active], size - 1)])
-        active = active[(large_at[active] < size) & (reduced | (small_at[active] < smalls[active]))]
+    return np.array([_alias_row(row) for row in shares.tolist()], dtype=np.uint64).reshape(shares.shape)
+
+
+def _alias_row(shares: list[float]) -> list[int]:
+    """A character below an even share of the cells shares its own with one above it, which is left with less."""
+    size = len(shares)
+    scaled = [share * size for share in shares]
+    best = shares.index(max(shares))
+    # By rounding a few may be left without a partner: the most probable one takes what they leave.
+    cells = [_cell(value, best) if value < 1 else _cell(1.0, id_) for id_, value in enumerate(scaled)]
+    smalls = iter([id_ for id_, value in enumerate(scaled) if value < 1])
+    larges = iter([id_ for id_, value in enumerate(scaled) if value >= 1])
+    small, large = next(smalls, None), next(larges, None)
+    while small is not None and large is not None:
+        cells[small] = _cell(scaled[small], large)
+        scaled[large] -= 1 - scaled[small]
+        if scaled[large] < 1:
+            small, large = large, next(larges, None)
+            cells[small] = _cell(scaled[small], best)
+        else:
+            small = next(smalls, None)
     return cells
 
 
@@ -173,5 +170,5 @@ def _mixed(z: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return z
 
 
-def _cell(threshold: Any, id_: Any) -> Any:
-    return ((threshold * ONE).astype(np.uint64) << np.uint64(ID_BITS)) | np.asarray(id_).astype(np.uint64)
+def _cell(threshold: float, id_: int) -> int:
+    return int(threshold * ONE) << ID_BITS | id_

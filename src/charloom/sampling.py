@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH: dict[Unit, int] = {"line": 100, "text": 500}
 """Longest sample in characters, where none is asked for."""
+TYPICAL_LENGTH = 8
+"""Characters of an item of unit ``line``, about: how much work there is depends on them."""
 FIRST_BLOCK: dict[Unit, int] = {"line": 32, "text": 1}
 """Items drawn at first: who asks for twenty names need not wait for thousands. Each block is twice the one before."""
 GIVE_UP_AFTER = 20_000
@@ -157,7 +159,15 @@ def _blocks(
         )
 
     return draw_blocks(
-        model, shape, prefix, longest, config.seed, first_size=FIRST_BLOCK[unit], logs=logs, threads=threads
+        model,
+        shape,
+        prefix,
+        longest,
+        config.seed,
+        first_size=FIRST_BLOCK[unit],
+        typical=min(longest, TYPICAL_LENGTH) if unit == "line" else longest,
+        logs=logs,
+        threads=threads,
     )
 
 
