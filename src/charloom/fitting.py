@@ -68,7 +68,12 @@ def create_run(
         )
     dataset.encoded("dev")
     if not model.counted:
-        training = start_training(dataset, model, training or TrainingConfig()).config
+        prepared = start_training(dataset, model, training or TrainingConfig())
+        prepared.choose_engine(())
+        if prepared.config.engine == "compiled" and prepared.engine != "compiled":
+            remedy = "Leave --engine out: what can train it does."
+            raise ConfigError(f"--engine compiled cannot train this: {prepared.engine_reason}", remedy=remedy)
+        training = prepared.config
     return Run.create(dataset, model, training, root=root, name=name)
 
 

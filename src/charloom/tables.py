@@ -2,7 +2,8 @@
 
 What is done to a distribution before it is drawn from (temperature, filters) is done once a context, not once a
 character. Where all contexts together are few enough, a context's row is its number in base V, oldest character first;
-otherwise rows are numbered as they come, and where no more fit into memory all are dropped and made again as needed.
+otherwise rows are numbered as they come, and where no more fit into memory the younger half is dropped, and made again
+as needed.
 """
 
 from __future__ import annotations
@@ -93,11 +94,10 @@ class Table:
         keys: list[Any] = packed.view(np.dtype((np.void, 4 * self._length))).ravel().tolist()  # bytes
         fresh = {key: at for at, key in enumerate(keys) if key not in self._known}
         if len(self._known) + len(fresh) > self._capacity:
-            self._known = {}
-            self.rows.following[:] = -1
-            block.states[waiting] = START  # The rows that they came from are gone.
-            waiting, keys, contexts = waiting[: self._capacity], keys[: self._capacity], contexts[: self._capacity]
-            fresh = {key: at for at, key in enumerate(keys)}
+            room = self._make_room()
+            block.states[waiting] = START  # The rows that they came from may be gone.
+            waiting, keys, contexts = waiting[:room], keys[:room], contexts[:room]
+            fresh = {key: at for at, key in enumerate(keys) if key not in self._known}
         held = len(self._known)
         self._grow(held + len(fresh))
         numbers = np.arange(held, held + len(fresh))
@@ -111,6 +111,14 @@ class Table:
         self.rows.following[before[linked], newest] = row[linked]
         block.states[waiting] = row
         return waiting
+
+    def _make_room(self) -> int:
+        """Drop the younger half of the rows: those that were met first are met most. Returns how many fit then."""
+        kept = self._capacity // 2
+        self._known = {key: number for key, number in self._known.items() if number < kept}
+        self.rows.following[self.rows.following >= kept] = -1
+        self.rows.following[kept:] = -1
+        return self._capacity - kept
 
     def _contexts(self, block: Block, items: Int[np.ndarray, " items"]) -> Int[np.ndarray, "items context"]:
         at = block.lengths[items][:, None] - np.arange(self._length, 0, -1)

@@ -211,6 +211,8 @@ class Watch:
 
         Raises `UsageError` where one of them was to be observed.
         """
+        for loss in losses:
+            assert_number(loss)
         if not self._open or not len(losses):
             return
         if len(losses) > self.free_steps(len(losses)):

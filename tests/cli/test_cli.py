@@ -166,11 +166,18 @@ def test_sample(invoke: Invoke) -> None:
     assert {row[2] for row in rows} <= {"ended", "cut"}
 
 
+def test_two_formats_at_once_are_refused(invoke: Invoke) -> None:
+    status, _, message = invoke("sample", "--json", "--format", "tsv")
+    assert status == 2
+    assert "--json and --format tsv exclude each other" in message
+
+
 def test_novel_and_unique_samples(invoke: Invoke, folder: Path) -> None:
     _, text, _ = invoke("sample", "counted", "-n", "200", "--novel", "--unique", "--temperature", "0.5")
     samples = text.splitlines()
     assert len(set(samples)) == len(samples) == 200
-    assert not set(samples) & set(Run.open("counted", folder / "runs").dataset().part("train").items)
+    assert not set(samples) & set(Run.open("counted", folder / "runs").dataset().corpus.items)
+    assert "" not in samples
 
 
 def test_what_was_found_is_printed_before_giving_up(invoke: Invoke) -> None:

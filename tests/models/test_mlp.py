@@ -184,7 +184,7 @@ def test_next_logits_of_any_number_of_rows(monkeypatch, rows):
     model = small(norm="batch")
     contexts, _ = some_rows(batch=9)
     expected = model.next_logits(contexts)
-    monkeypatch.setattr(neural, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(neural, "ROWS_AT_ONCE", {"cpu": 4})
     made = model.next_logits(contexts[:rows])
     assert made.shape == (rows, 6)
     assert_allclose(made, expected[:rows], rtol=1e-12)

@@ -40,6 +40,7 @@ app = App(
     version=lambda: version("telltales"),
     version_flags=["--version"],
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # It would end without a word.
 )
 for command in (
     quickstart,
@@ -87,4 +88,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader of our output is gone, as with `| head`. Nothing is left to say, nor to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILURE)
+        sys.exit(0)

@@ -69,7 +69,9 @@ def count(
         raise ConfigError("the text is named twice", remedy="Name it with --data, or without.")
     if top < 0:
         raise ConfigError(f"--top {top} is below 0", remedy="Use 0 for none.")
-    config = data or DataConfig()
+    config, usual = data or DataConfig(), DataConfig()
+    if (config.protocol, config.split_seed) != (usual.protocol, usual.split_seed):
+        raise ConfigError("all items are counted, none is left out", remedy="Leave out --protocol and --split-seed.")
     if file is not None:
         config = dataclasses.replace(config, data=file)
     with _written(out) as destination:

@@ -33,12 +33,12 @@ def sample(
         int | None, Parameter(name=["--n", "-n"], help="How many. [default: 20; 1 of contiguous text]")
     ] = None,
     sampling: SamplingFlags = None,
-    novel: Annotated[bool, Switch, Parameter(help="Only items that are not in the training data.")] = False,
+    novel: Annotated[bool, Switch, Parameter(help="Only items that are nowhere in the data.")] = False,
     unique: Annotated[bool, Switch, Parameter(help="No item twice.")] = False,
     format: Annotated[
-        Literal["text", "tsv", "json"],
-        Parameter(help="tsv: text (\\t, \\n, \\\\ escaped), natural-log probability, ended or cut."),
-    ] = "text",
+        Literal["text", "tsv", "json"] | None,
+        Parameter(help="tsv: text (\\t, \\n, \\\\ escaped), natural-log probability, ended or cut. [default: text]"),
+    ] = None,
     threads: Annotated[
         int | None, Parameter(help="Threads for thousands of items and more; changes no item. [default: all cores]")
     ] = None,
@@ -53,7 +53,8 @@ def sample(
         charloom sample my-run -n 50 --temperature 0.8 --top-k 10 --prefix ma --novel --unique
         charloom sample -n 1000000 > many.txt
 
-    Contiguous text (--unit text) begins as the data did; give a --prefix to begin elsewhere.
+    Contiguous text (--unit text) begins as the data did; give a --prefix to begin elsewhere. An item may be empty,
+    where the model gives that a chance; with --novel none is.
 
     The distribution of the next character is changed in this order: temperature, top-k, top-p, min-p. The
     probability of an item is the one that the unchanged model gives it.
@@ -69,17 +70,20 @@ def sample(
     _at_least_one(n)
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads} is below 1", remedy="Leave it out for all cores.")
+    if json and format not in (None, "json"):
+        raise ConfigError(f"--json and --format {format} exclude each other", remedy="Leave one of them out.")
     model, settings = opened.text_model(plain=True), sampling or SamplingConfig()
-    if format == "text" and not (json or novel or unique):
+    if format in (None, "text") and not (json or novel or unique):
         if n >= MANY and not available():
             log(escape("numba is not installed (pip install 'telltales[fast]'): several times slower without"))
         tell_when_compiling(lambda: log("Compiling: some seconds, once on this machine."))
         for lines in model.sample_lines(n, settings, threads=threads):
             raw(lines)
         return
-    known = opened.dataset().part("train").items if novel else None
+    # No item of the data is empty, but a model gives every end a chance, the first one too.
+    known = ["", *opened.dataset().corpus.items] if novel else None
     samples = sample_filtered(model.samples(settings), n, known=known, unique=unique)
-    _print_samples(samples, "json" if json else format)
+    _print_samples(samples, "json" if json else format or "text")
 
 
 def best(

@@ -48,7 +48,7 @@ class ProgressDisplay(Observer):
 
     def started(self, training: Training) -> None:
         """Show the bar, and say what trains."""
-        if training.config.engine != "torch" and not self._one_of_many:
+        if not self._one_of_many:
             held = "distinct contexts" if training.config.batches == "distinct" else "rows"
             batches = f"batches of {training.config.batch_size} {held}"
             log(f"engine: {training.engine} ({escape(training.engine_reason)}); {batches}")

@@ -182,8 +182,9 @@ class Grams:
         self._counted = 0
         width = self.bits * self._order
         if width > KEY_BITS:
+            many = len(self._alphabet.codes)
             raise DataError(
-                f"{len(self._alphabet.codes):,} different characters are too many for n-grams of {self._order}",
+                f"n-grams of {self._order} are too long" + (f" for {many:,} different characters" if many else ""),
                 where=self._where,
                 remedy=f"Count at most {KEY_BITS // self.bits} characters at a time (--order).",
             )

@@ -11,7 +11,8 @@ from torch import nn
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-ROWS_AT_ONCE = 1 << 14
+ROWS_AT_ONCE = {"cpu": 1 << 11, "cuda": 1 << 16}
+"""Contexts at once: on a CPU as many as leave their hidden units in its cache."""
 
 
 class NeuralModel(nn.Module):
@@ -30,12 +31,13 @@ class NeuralModel(nn.Module):
     def next_logits(self, contexts: Int[np.ndarray, "batch context"]) -> Float[np.ndarray, "batch vocab"]:
         """Logits of the next character for each context, in evaluation mode; the mode is put back."""
         device = next(self.parameters()).device
+        size = ROWS_AT_ONCE[device.type]
         was_training = self.training
         self.eval()
         try:
             parts = [
-                self(torch.tensor(contexts[first : first + ROWS_AT_ONCE], device=device)).cpu().numpy()
-                for first in range(0, len(contexts), ROWS_AT_ONCE)
+                self(torch.tensor(contexts[first : first + size], device=device)).cpu().numpy()
+                for first in range(0, len(contexts), size)
             ]
         finally:
             self.train(was_training)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-ROWS_AT_ONCE = 1 << 13
+ROWS_AT_ONCE = 1 << 10
+"""Contexts whose hidden units stay in the processor's cache."""
 EPSILON = {"batch": 1e-5, "layer": 1e-5, "rms": float(np.finfo(np.float32).eps)}
 """What torch's norms add to the variance where nothing else is said."""
 
