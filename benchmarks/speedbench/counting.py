@@ -26,7 +26,8 @@ from speedbench.timing import memory_read
 
 GIGABYTE = 1_000_000_000
 CHILD = """
-import json, resource, sys, time, warnings
+import json, re, sys, time, warnings
+from pathlib import Path
 warnings.simplefilter("ignore")
 from charloom import counting
 from charloom.config import DataConfig
@@ -38,7 +39,8 @@ for _ in range(int(sys.argv[5])):
     found = counting.count_file(DataConfig(data=sys.argv[1]), int(sys.argv[2]), threads=int(sys.argv[3]) or None)
     seconds.append(time.perf_counter() - started)
 grams = [["".join(one or "." for one in gram.characters), gram.count] for gram in found.most_common()]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# Not getrusage: what that says is at least the memory of the process that started this one.
+peak = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
 result = {"seconds": seconds, "bytes": found.bytes_read, "peak": peak * 1024, "grams": grams}
 print(json.dumps(result))
 """
