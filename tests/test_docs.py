@@ -70,6 +70,11 @@ def test_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (tmp_path / "compared.html").exists()
 
 
+def test_no_page_has_a_place_left_to_fill() -> None:
+    for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]:
+        assert re.findall(r"^[A-Z_]*_[A-Z_]*$|\\b[A-Z]+_(?:TABLE|RATE)\\b|\\bRATE\\b|\\bTODO\\b", read(page), re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("page", ["findings.md", "towards-the-transformer.md"])
 def test_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from charloom.config import DataConfig, ModelConfig, SamplingConfig, TrainingCon
 from charloom.dataset import Dataset
 from charloom.fitting import fit
 from charloom.loss import log_softmax
+from charloom.models import plain_model
 from charloom.text_model import TextModel
 from charloom.vocabulary import MARKER
 from speedbench.timing import timed
@@ -60,6 +62,7 @@ def measure_sampling(data: str, rounds: int = 3) -> dict[str, Any]:
         "network, context 6": (fit(dataset, ModelConfig(model="mlp"), quick), N // 10),
     }
     network: Any = models["network, context 3"][0].model
+    models = {name: (_as_sample_reads_it(model), n) for name, (model, n) in models.items()}
     rates: dict[str, list[float]] = {name: [] for name in ("tutorial", *models)}
     with torch.no_grad():
         tutorial_names(network, 20)
@@ -143,6 +146,17 @@ def sampling_lines(report: dict[str, Any]) -> list[str]:
     made.append(f"p-values of {TESTED:,} items against the model's distribution:")
     made += [f"  {name:34}{p:14.3f}" for name, p in report["p_values"].items()]
     return made
+
+
+def _as_sample_reads_it(model: TextModel) -> TextModel:
+    """Without torch."""
+    if model.config.counted:
+        return model
+    network: Any = model.model
+    arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    size = len(model.vocabulary)
+    plain = plain_model(model.config.family, arrays, vocabulary_size=size, **model.config.options())
+    return replace(model, model=plain)
 
 
 def _draw(model: TextModel, n: int) -> None:
