@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 LARGEST_SLOTS = 1 << 23
 """Most ids that a block may have room for."""
 COMPILED_FROM = 1 << 15
-"""Characters of a block from which on compiled code draws it: to load that takes as long as to draw so many without."""
+"""Characters from which on compiled code draws, if there are a hundred different ones: to load that takes as long as to
+draw so many without. Of more, fewer: a row takes longer to make."""
 
 
 class Hand(Protocol):
@@ -63,7 +64,8 @@ def draw_blocks(
     first, size = 0, min(first_size, largest)
     block: Block | None = None
     while True:
-        hand: Hand = drawing if size * typical < COMPILED_FROM else compiled_hand(threads) or drawing
+        work = (first + size) * typical * (1 + model.vocabulary_size // 100)
+        hand: Hand = drawing if work < COMPILED_FROM else compiled_hand(threads) or drawing
         if block is None or len(block.slots) != size:
             block = _room(size, longest, model.vocabulary_size)
         block.begin(first, prefix)

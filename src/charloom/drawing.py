@@ -93,28 +93,31 @@ def random_bits(stream: np.uint64, items: Int[np.ndarray, " n"], at: Int[np.ndar
 
 def alias_cells(shares: Float[np.ndarray, "rows vocab"]) -> UInt64[np.ndarray, "rows vocab"]:
     """The cells of distributions, each of which sums to 1."""
-    return np.array([_alias_row(row) for row in shares.tolist()], dtype=np.uint64).reshape(shares.shape)
-
-
-def _alias_row(shares: list[float]) -> list[int]:
-    """A character below an even share of the cells shares its own with one above it, which is left with less."""
-    size = len(shares)
-    scaled = [share * size for share in shares]
-    best = shares.index(max(shares))
-    # By rounding a few may be left without a partner: the most probable one takes what they leave.
-    cells = [_cell(value, best) if value < 1 else _cell(1.0, id_) for id_, value in enumerate(scaled)]
-    smalls = iter([id_ for id_, value in enumerate(scaled) if value < 1])
-    larges = iter([id_ for id_, value in enumerate(scaled) if value >= 1])
-    small, large = next(smalls, None), next(larges, None)
-    while small is not None and large is not None:
-        cells[small] = _cell(scaled[small], large)
-        scaled[large] -= 1 - scaled[small]
-        if scaled[large] < 1:
-            small, large = large, next(larges, None)
-            cells[small] = _cell(scaled[small], best)
-        else:
-            small = next(smalls, None)
+    cells = np.empty(shares.shape, dtype=np.uint64)
+    for row, of_row in zip(cells, shares, strict=True):
+        _fill_row(row, of_row)
     return cells
+
+
+def _fill_row(cells: UInt64[np.ndarray, " vocab"], shares: Float[np.ndarray, " vocab"]) -> None:
+    """Whoever has less than an even share of the cells is filled up by one that has more, in order.
+
+    What the first so many lack together, and what the first so many have too much, says who fills up whom: one that has
+    too much gives until it is used up, and is then filled up itself by the next.
+    """
+    size = len(shares)
+    scaled = shares * size
+    is_large = scaled >= 1
+    smalls, larges = np.flatnonzero(~is_large), np.flatnonzero(is_large)
+    lacking, spare = np.cumsum(1 - scaled[smalls]), np.cumsum(scaled[larges] - 1)
+    # By rounding nobody may be left to give: the most probable one does.
+    givers = np.append(larges, shares.argmax())
+    cells[smalls] = _cells(scaled[smalls], givers[np.searchsorted(spare, np.append(0.0, lacking)[:-1])])
+    cells[larges] = _cells(np.ones(len(larges)), larges)
+    used_up_at = np.searchsorted(lacking, spare, side="right")
+    used_up = np.flatnonzero(used_up_at < len(smalls))
+    left = np.maximum(1 - (lacking[used_up_at[used_up]] - spare[used_up]), 0)
+    cells[larges[used_up]] = _cells(left, givers[used_up + 1])
 
 
 def advance(rows: Rows, block: Block, stream: np.uint64, items: Int[np.ndarray, " waiting"]) -> None:
@@ -170,5 +173,5 @@ def _mixed(z: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return z
 
 
-def _cell(threshold: float, id_: int) -> int:
-    return int(threshold * ONE) << ID_BITS | id_
+def _cells(thresholds: Float[np.ndarray, " n"], ids: Int[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    return (thresholds * ONE).astype(np.uint64) << np.uint64(ID_BITS) | ids.astype(np.uint64)

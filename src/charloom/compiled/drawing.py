@@ -28,40 +28,44 @@ def _mixed(z):
     return z ^ (z >> _31)
 
 
+@njit(inline="always")
+def _cell(threshold, id_, bits):
+    return np.uint64(threshold * (np.int64(1) << (63 - bits))) << np.uint64(bits) | np.uint64(id_)
+
+
 @njit(nogil=True, error_model="numpy")
-def _alias_row(shares, cells, bits):
+def _next_large(shares, after):
     size = len(shares)
-    one = np.int64(1) << (64 - bits - 1)
-    scaled = shares * size
+    large = after + 1
+    while large < size and shares[large] * size < 1:
+        large += 1
+    return large
+
+
+@njit(nogil=True, error_model="numpy")
+def _fill_row(cells, shares, bits):
+    size = len(shares)
     best = shares.argmax()
-    for i in range(size):
-        if scaled[i] < 1:
-            cells[i] = (np.uint64(scaled[i] * one) << np.uint64(bits)) | np.uint64(best)
-        else:
-            cells[i] = (np.uint64(one) << np.uint64(bits)) | np.uint64(i)
-    next_small = next_large = 0
-    while next_small < size and shares[next_small] * size >= 1:
-        next_small += 1
-    while next_large < size and shares[next_large] * size < 1:
-        next_large += 1
-    small, reduced = next_small, False
-    while small < size and next_large < size:
-        large = next_large
-        cells[small] = (np.uint64(scaled[small] * one) << np.uint64(bits)) | np.uint64(large)
-        scaled[large] -= 1 - scaled[small]
-        reduced = scaled[large] < 1
-        if reduced:
-            small = large
-            next_large += 1
-            while next_large < size and shares[next_large] * size < 1:
-                next_large += 1
-        else:
-            next_small += 1
-            while next_small < size and shares[next_small] * size >= 1:
-                next_small += 1
-            small = next_small
-    if reduced and next_large == size:
-        cells[small] = (np.uint64(scaled[small] * one) << np.uint64(bits)) | np.uint64(best)
+    large = _next_large(shares, -1)
+    lacking = 0.0
+    spare = shares[large] * size - 1 if large < size else 0.0
+    for id_ in range(size):
+        cells[id_] = _cell(1.0, id_, bits)
+    for small in range(size + 1):
+        if small < size and shares[small] * size >= 1:
+            continue
+        # One that is used up is filled up itself by the next.
+        while large < size and spare < lacking:
+            following = _next_large(shares, large)
+            giver = following if following < size else best
+            cells[large] = _cell(max(1 - (lacking - spare), 0.0), giver, bits)
+            large = following
+            if large < size:
+                spare += shares[large] * size - 1
+        if small < size:
+            scaled = shares[small] * size
+            cells[small] = _cell(scaled, large if large < size else best, bits)
+            lacking += 1 - scaled
 
 
 @njit(nogil=True, error_model="numpy")
@@ -102,7 +106,7 @@ def _entries(sources: int):
     def alias_cells(shares, cells, bits):
         """Fill ``cells`` (rows x vocab, uint64) for the distributions ``shares`` (rows x vocab, float64)."""
         for row in range(len(shares) if sources else 0):
-            _alias_row(shares[row], cells[row], bits)
+            _fill_row(cells[row], shares[row], bits)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def advance(cells, bits, base, step, following, logs, stream, first, items, states, slots, lengths, totals):
