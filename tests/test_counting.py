@@ -361,7 +361,7 @@ def test_a_pipe(tmp_path: Path) -> None:
     os.mkfifo(path)
     sizes = []
 
-    def choose(size: int | None) -> Any:
+    def choose(size: int | None, worth: int) -> Any:
         sizes.append(size)
         return plain
 

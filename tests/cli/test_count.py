@@ -146,6 +146,7 @@ def test_without_numba_it_says_so_once(invoke: Invoke, monkeypatch: pytest.Monke
     status, output, messages = invoke("names.txt", "--top", "0", "--threads", "3")
     assert status == 0
     assert messages.count("ten times slower, because numba is not installed") == 1
+    assert "'telltales[fast]'" in messages
     assert output.splitlines()[0] == with_numba.splitlines()[0]
 
 

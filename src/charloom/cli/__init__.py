@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
+from rich.markup import escape
 
 from charloom.cli.checking import check
 from charloom.cli.console import explain, log
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal that cannot show a character shows `?`.
-    warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {message}")
+    warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {escape(str(message))}")
     try:
         app(tokens, exit_on_error=False, print_error=True, result_action="return_none")
         sys.stdout.flush()
