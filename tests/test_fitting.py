@@ -17,8 +17,8 @@ import pytest
 import small
 from charloom.checkpoint import load_checkpoint, save_checkpoint
 from charloom.config import ModelConfig, TrainingConfig
-from charloom.errors import CheckpointError
-from charloom.fitting import EnvironmentWarning, fit, fit_run
+from charloom.errors import CheckpointError, ConfigError
+from charloom.fitting import EnvironmentWarning, create_run, fit, fit_run
 from charloom.observer import Observer, Step
 from charloom.runs import Run
 from charloom.training import Training
@@ -159,3 +159,14 @@ def test_in_memory_and_in_a_folder_the_same_model_comes_out(tmp_path: Path) -> N
     run = Run.create(small.dataset(), model, config, root=tmp_path)
     fit_run(run, small.dataset())
     assert fit(small.dataset(), model, config).sample(10) == run.text_model().sample(10)
+
+
+def test_an_engine_asked_for_by_name_is_refused_where_it_cannot_train(tmp_path: Path) -> None:
+    model, config = ModelConfig(**small.SMALL_MLP, dropout=0.1), TrainingConfig(**small.QUICK, engine="compiled")
+    for make in (
+        lambda: fit(small.dataset(), model, config),
+        lambda: create_run(small.dataset(), model, config, root=tmp_path),
+    ):
+        with pytest.raises(ConfigError, match=r"--engine compiled cannot train this: .*dropout"):
+            make()
+    assert not list(tmp_path.iterdir())

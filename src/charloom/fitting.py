@@ -44,6 +44,7 @@ def fit(
     if model.counted:
         return text_model(model, count(model, dataset), dataset)
     loop = start_training(dataset, model, training or TrainingConfig())
+    _refuse_what_was_asked_for_in_vain(loop)
     loop.run(observers)
     loop.load_best()
     return text_model(model, loop.model, dataset)
@@ -69,10 +70,7 @@ def create_run(
     dataset.encoded("dev")
     if not model.counted:
         prepared = start_training(dataset, model, training or TrainingConfig())
-        prepared.choose_engine(())
-        if prepared.config.engine == "compiled" and prepared.engine != "compiled":
-            remedy = "Leave --engine out: what can train it does."
-            raise ConfigError(f"--engine compiled cannot train this: {prepared.engine_reason}", remedy=remedy)
+        _refuse_what_was_asked_for_in_vain(prepared)
         training = prepared.config
     return Run.create(dataset, model, training, root=root, name=name)
 
@@ -132,6 +130,14 @@ def start_training(
 def text_model(config: ModelConfig, model: models.LanguageModel, dataset: Dataset) -> TextModel:
     """A fitted model with the vocabulary and the dev part of its data set as reference."""
     return TextModel(config.resolved(), model, dataset.vocabulary, dataset.config, Reference.measure(model, dataset))
+
+
+def _refuse_what_was_asked_for_in_vain(training: Training) -> None:
+    """Raise `ConfigError` where the compiled engine is asked for by name and cannot train the model."""
+    training.choose_engine(())
+    if training.config.engine == "compiled" and training.engine != "compiled":
+        remedy = "Leave --engine out: what can train it does."
+        raise ConfigError(f"--engine compiled cannot train this: {training.engine_reason}", remedy=remedy)
 
 
 def _conclude(

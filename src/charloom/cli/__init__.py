@@ -26,7 +26,6 @@ from charloom.cli.recalling import recall
 from charloom.cli.training import find_lr, train
 from charloom.errors import CharloomError
 
-FAILURE = 1
 MISUSE = 2
 INTERRUPTED = 128 + signal.SIGINT
 

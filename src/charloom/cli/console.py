@@ -65,6 +65,11 @@ def line(text: str) -> None:
     raw(text.encode("utf-8", "replace") + b"\n")
 
 
+def escaped(text: str) -> str:
+    """Text as one field of a tab-separated line."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+
+
 def raw(content: bytes) -> None:
     """Bytes on standard output, at once."""
     sys.stdout.buffer.write(content)

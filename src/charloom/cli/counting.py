@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from charloom.characters import code_point
-from charloom.cli.console import err, log, out, print_json, table
+from charloom.cli.console import err, escaped, log, out, print_json, table
 from charloom.cli.options import DataFlags, Json
 from charloom.compiled import tell_when_compiling
 from charloom.config import BUILTIN_DATA, DataConfig
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from charloom.counting import NGramCounts
 
 _SHOWN = {" ": "␣", "\n": "↵"}
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n"})
 _MARKER = "\\."
 
 
@@ -84,7 +83,7 @@ def count(
         seconds = time.perf_counter() - started
         if destination:
             for gram in found.most_common():
-                text = "".join(one.translate(_ESCAPES) or _MARKER for one in gram.characters)
+                text = "".join(escaped(one) or _MARKER for one in gram.characters)
                 destination.write(f"{text}\t{gram.count}\n".encode())
     if json:
         print_json(_as_json(found, seconds, top))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.markup import escape
 
-from charloom.cli.console import line, log, out, print_json, raw
+from charloom.cli.console import escaped, line, log, out, print_json, raw
 from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
 from charloom.compiled import available, tell_when_compiling
 from charloom.config import SamplingConfig
@@ -172,8 +172,7 @@ def _print_samples(samples: Iterator[Sample], format: str) -> None:
         if format == "text":
             line(one.text)
         else:
-            text = one.text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-            line(f"{text}\t{one.log_probability:.6f}\t{'ended' if one.complete else 'cut'}")
+            line(f"{escaped(one.text)}\t{one.log_probability:.6f}\t{'ended' if one.complete else 'cut'}")
 
 
 def _show_score(score: Score) -> None:
