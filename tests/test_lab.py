@@ -179,6 +179,12 @@ def test_tests_run_in_the_project(installed: Sandbox) -> None:
     assert installed.calls()[1:] == [[str(installed.project), "-P", "-m", "pytest", "-k", "a or b"]]
 
 
+def test_all_tests_run_side_by_side(installed: Sandbox) -> None:
+    installed.run("test")
+    parallel = ["-n", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
+    assert installed.calls()[1:] == [[str(installed.project), "-P", "-m", "pytest", *parallel]]
+
+
 def test_what_the_tests_and_the_bench_need_besides_is_installed_once(installed: Sandbox) -> None:
     installed.run("test")
     assert installed.steps() == "more pytest"
