@@ -21,6 +21,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def instruction_set() -> str:
+    """The vector instructions that PyTorch uses on this processor, as ``AVX512``: sums are rounded by their order."""
+    return str(torch.backends.cpu.get_cpu_capability())
+
+
 @contextmanager
 def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Make a GPU's float32 products in TF32 where that is the precision, and in full float32 otherwise.

@@ -21,6 +21,8 @@ from charloom.dataset import Dataset
 from charloom.errors import CheckpointError, ConfigError, RunError
 from charloom.evaluation import mean_loss
 from charloom.observer import Observer
+from charloom.run_lock import NAME as LOCK
+from charloom.run_lock import locked
 from charloom.runs import RUNS, Run, environment
 from charloom.text_model import Reference, TextModel
 
@@ -83,8 +85,16 @@ def fit_run(
     An interrupted training returns ``None``. With ``resume`` it goes on from its last checkpoint, bit-exactly for the
     same versions, thread count and device; an `EnvironmentWarning` says when these differ.
 
-    Raises `RunError` for a run that is finished already.
+    Raises `RunError` for a run that is finished already, or that another process is writing to.
     """
+    with locked(run.folder):
+        result = _fit_held(run, dataset, observers, resume=resume)
+        if result is not None:
+            (run.folder / LOCK).unlink(missing_ok=True)
+        return result
+
+
+def _fit_held(run: Run, dataset: Dataset, observers: Sequence[Observer], *, resume: bool) -> dict[str, Any] | None:
     if run.finished:
         raise RunError("the run is finished", where=str(run.folder), remedy="Train a new one.")
     if run.model.counted:
@@ -183,11 +193,15 @@ def _restore(run: Run, training: Training) -> None:
 
 
 def _conditions(training: Training) -> dict[str, Any]:
-    return environment(training.config.threads, str(training.device)) | {"engine": training.engine}
+    from charloom.devices import instruction_set
+
+    conditions = environment(training.config.threads, str(training.device))
+    return conditions | {"engine": training.engine, "processor": instruction_set()}
 
 
 def _warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
-    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+    # What an older version did not write down is not known to differ.
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if name in before and before[name] != now[name]]
     if changed:
         warnings.warn(
             f"other conditions than before ({', '.join(changed)}): the same result to the bit is not promised",

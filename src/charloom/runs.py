@@ -8,6 +8,7 @@ runs/NAME/
   last.safetensors    weights, optimizer and random state to resume from (neural models)
   result.json         what came out: losses, parameters, seconds, checksum of the weights
   data.txt            the items, where they came from standard input
+  .lock               held by the process that writes here; gone when the run is finished
   record.jsonl        what went on inside while it trained (`--watch`)
   report.html         the same, drawn
 """
@@ -15,10 +16,7 @@ runs/NAME/
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import platform
-import re
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +28,7 @@ from charloom.checkpoint import load_checkpoint, read_json, write_atomically, wr
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import CheckpointError, ConfigError, RunError
+from charloom.run_folders import CONFIG, every_folder, find_folder, new_folder
 from charloom.text_model import Reference, TextModel
 from charloom.vocabulary import Vocabulary
 
@@ -63,9 +62,16 @@ class Run:
     ) -> Run:
         """A new folder below ``root``, named ``name`` or after the data and the model.
 
-        Raises `RunError` when ``name`` is taken, and `ConfigError` when it is no file name.
+        The folder becomes a run with its last file, `config.json`: one that a killed process has left without it is
+        taken over. Raises `RunError` when ``name`` is taken, and `ConfigError` when it is no file name.
         """
-        folder = _new_folder(root, name, f"{dataset.corpus.name}-{model.model.replace(':', '')}")
+        stem = f"{dataset.corpus.name}-{model.model.replace(':', '')}"
+        with new_folder(root, name, stem) as folder:
+            return cls._written(folder, dataset, model, training)
+
+    @classmethod
+    def _written(cls, folder: Path, dataset: Dataset, model: ModelConfig, training: TrainingConfig | None) -> Run:
+        """A new run in an empty folder."""
         data = dataset.config
         if data.data == "-":
             copy = folder / "data.txt"
@@ -77,7 +83,7 @@ class Run:
         run = cls(folder, data, model.resolved(), training, dataset.corpus.sha256, conditions)
         write_json(folder / "vocabulary.json", dataset.vocabulary.to_json())
         write_json(
-            folder / "config.json",
+            folder / CONFIG,
             {
                 "format": FORMAT,
                 "data": dataclasses.asdict(run.data),
@@ -95,11 +101,11 @@ class Run:
 
         Raises `RunError` when there is none, and `CheckpointError` when its files are damaged.
         """
-        folder = _find(name, root, with_weights)
-        config = read_json(folder / "config.json")
+        folder = find_folder(name, root, with_weights=with_weights)
+        config = read_json(folder / CONFIG)
         keys = {"format", "data", "model", "training", "data_sha256", "environment"}
         if not isinstance(config, dict) or set(config) != keys:
-            raise CheckpointError("not the configuration of a run", where=str(folder / "config.json"))
+            raise CheckpointError("not the configuration of a run", where=str(folder / CONFIG))
         if config["format"] != FORMAT:
             raise CheckpointError(f"run format {config['format']!r} instead of {FORMAT}", where=str(folder))
         try:
@@ -112,7 +118,7 @@ class Run:
                 dict(config["environment"]),
             )
         except (ConfigError, TypeError, ValueError) as error:
-            raise CheckpointError(str(error), where=str(folder / "config.json")) from None
+            raise CheckpointError(str(error), where=str(folder / CONFIG)) from None
 
     @property
     def name(self) -> str:
@@ -140,12 +146,20 @@ class Run:
         return (self.folder / "result.json").exists()
 
     def dataset(self) -> Dataset:
-        """The data that the run was made on. Raises `RunError` when it has changed or is gone."""
-        if self.data.data.startswith("/") and not Path(self.data.data).exists():
-            raise RunError(
-                f"its data, {self.data.data}, is not there", where=str(self.folder), remedy="Put the file back."
-            )
-        dataset = Dataset.load(self.data, self.vocabulary())
+        """The data that the run was made on: where it was, or else by its name in the run's folder.
+
+        Raises `RunError` when it has changed or is gone.
+        """
+        data, path = self.data, Path(self.data.data)
+        if path.is_absolute() and not path.exists():
+            if not (self.folder / path.name).exists():
+                raise RunError(
+                    f"its data, {path}, is not there",
+                    where=str(self.folder),
+                    remedy="Put the file back, or a copy of it into the run's folder.",
+                )
+            data = dataclasses.replace(data, data=str((self.folder / path.name).resolve()))
+        dataset = Dataset.load(data, self.vocabulary())
         if dataset.corpus.sha256 != self.data_sha256:
             raise RunError(
                 f"its data, {self.data.data}, has changed since the run was made",
@@ -208,8 +222,7 @@ class Run:
 
 def all_runs(root: Path = RUNS) -> list[Run]:
     """Every run below ``root``, the one written to last first."""
-    folders = sorted(_all(root), key=_last_written, reverse=True)
-    return [Run.open(str(folder), root) for folder in folders]
+    return [Run.open(str(folder), root) for folder in every_folder(root)]
 
 
 def from_json(kind: type[Config], content: Any) -> Config:
@@ -240,47 +253,3 @@ def environment(threads: int | None = None, device: str | None = None) -> dict[s
     """The versions and conditions under which bit-exactness holds."""
     versions = {name: version(name) for name in ("telltales", "torch", "numpy")}
     return {"python": platform.python_version(), **versions, "threads": threads, "device": device}
-
-
-def _find(name: str | None, root: Path, with_weights: bool) -> Path:
-    if name is not None:
-        for folder in (root / name, Path(name)):
-            if (folder / "config.json").is_file():
-                return folder
-        known = ", ".join(sorted(folder.name for folder in _all(root))) or "none yet"
-        raise RunError(f"there is no run {name!r}", where=str(root), remedy=f"Runs here: {known}.")
-    folders = [folder for folder in _all(root) if not with_weights or (folder / "best.safetensors").exists()]
-    if not folders:
-        raise RunError("there are no runs yet", where=str(root), remedy="Make one with: charloom train")
-    return max(folders, key=_last_written)
-
-
-def _all(root: Path) -> list[Path]:
-    return [path.parent for path in root.glob("*/config.json")]
-
-
-def _last_written(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in folder.iterdir())
-
-
-def _new_folder(root: Path, name: str | None, stem: str) -> Path:
-    """Make the folder, so that two runs that start at once do not share one."""
-    if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\0]", name)):
-        raise ConfigError(f"{name!r} cannot name a run", remedy="Use letters, digits, - and _.")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if name is not None:
-            (root / name).mkdir()
-            return root / name
-        for number in itertools.count(1):
-            folder = root / f"{stem}-{number}"
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-    except FileExistsError:
-        raise RunError(
-            f"there is a run {name!r} already", where=str(root), remedy="Choose another --name, or --resume it."
-        ) from None
-    except OSError as error:
-        raise RunError(f"cannot make a run folder ({error.strerror})", where=str(root), remedy="Try --runs.") from None
-    raise AssertionError("unreachable")

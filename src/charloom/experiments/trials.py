@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,9 +86,6 @@ class Trials:
     def _tried(self, trial: Trial, place: str) -> Tried:
         name = self._name(trial)
         begun = (self.folder / name / "config.json").exists()
-        if not begun:
-            # What an end between two writes has left: the folder, and nothing that could be gone on with.
-            shutil.rmtree(self.folder / name, ignore_errors=True)
         run = (
             Run.open(name, self.folder)
             if begun
