@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import small
 from charloom.config import TrainingConfig
 from charloom.errors import CheckpointError
-from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer
+from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, stored_memory
 
 
 def rates(**settings: object) -> list[float]:
@@ -61,19 +63,24 @@ def test_one_update_is_the_textbook_one(rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "said"),
     [
-        {"nobody/exp_avg": (4,)},
-        {"output.bias/exp_avg": (3,)},
-        {"output.bias/nothing": (27,)},
-        {"output.bias/step": (2,)},
+        ({"nobody/exp_avg": np.zeros(4, np.float32)}, "nobody/exp_avg"),
+        ({"output.bias/nothing": np.zeros(27, np.float32)}, "output.bias/nothing"),
+        ({"output.bias/exp_avg": None}, "output.bias/exp_avg"),
+        ({"output.bias/exp_avg": np.zeros(3, np.float32)}, "float32 of shape"),
+        ({"output.bias/exp_avg": np.zeros(27)}, "float64 of shape"),
+        ({"output.bias/step": np.zeros(2, np.float32)}, "float32 of shape"),
     ],
 )
-def test_a_foreign_optimizer_state_is_refused(broken: dict[str, tuple[int, ...]]) -> None:
+def test_a_foreign_optimizer_state_is_refused(broken: dict[str, Any], said: str) -> None:
     training = small.training(small.SMALL_MLP)
-    arrays = {name: torch.zeros(shape).numpy() for name, shape in broken.items()}
-    with pytest.raises(CheckpointError):
-        restore_optimizer(training.optimizer, training.model, arrays)
+    training.run()
+    arrays = optimizer_arrays(training.optimizer, training.model) | broken
+    with pytest.raises(CheckpointError, match=said):
+        stored_memory(
+            training.optimizer, training.model, {name: one for name, one in arrays.items() if one is not None}
+        )
 
 
 def test_the_state_survives_being_written_as_arrays() -> None:
@@ -82,6 +89,6 @@ def test_the_state_survives_being_written_as_arrays() -> None:
     arrays = optimizer_arrays(first.optimizer, first.model)
     assert {name.rpartition("/")[2] for name in arrays} == {"momentum_buffer"}
     second = small.training(small.SMALL_MLP, optimizer="sgd", momentum=0.9)
-    restore_optimizer(second.optimizer, second.model, arrays)
+    second.optimizer.state.update(stored_memory(second.optimizer, second.model, arrays))
     again = optimizer_arrays(second.optimizer, second.model)
     assert all((again[name] == array).all() for name, array in arrays.items())

@@ -244,15 +244,26 @@ def test_batches_of_one_are_refused_by_batch_norm() -> None:
         lambda arrays, progress: progress.pop("step"),
         lambda arrays, progress: progress.update(step="many"),
         lambda arrays, progress: progress.update(step=-1),
+        lambda arrays, progress: progress.update(step=1e9),
+        lambda arrays, progress: progress.update(seconds=10**400),
+        lambda arrays, progress: progress.update(more=1),
+        lambda arrays, progress: arrays.pop("best/output.bias"),
+        lambda arrays, progress: arrays.pop("optimizer/output.bias/exp_avg_sq"),
+        lambda arrays, progress: arrays.update({"optimizer/output.bias/exp_avg": np.zeros(27)}),
     ],
 )
-def test_a_state_that_does_not_fit_is_refused(damage: Any) -> None:
+def test_a_state_that_does_not_fit_is_refused_and_touches_nothing(damage: Any) -> None:
     recorder = Recorder(5)
     small.training(small.SMALL_MLP).run([recorder])
     arrays, progress = recorder.saved[-1]
     damage(arrays, progress)
+    other = small.training(small.SMALL_MLP, seed=1)
+    before, progress_before = other.state()
     with pytest.raises(CheckpointError):
-        small.training(small.SMALL_MLP).restore(arrays, progress)
+        other.restore(arrays, progress)
+    after, progress_after = other.state()
+    assert progress_after == progress_before
+    assert digest_of_arrays(after) == digest_of_arrays(before)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

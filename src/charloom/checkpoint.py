@@ -1,5 +1,7 @@
 """Arrays and a little JSON in one safetensors file: written atomically, checked when read, nothing ever unpickled.
 
+Files that are JSON alone are sealed: their last entry is a checksum of the others.
+
 The safetensors header carries one metadata entry, ``charloom``: a JSON object of ``format`` (an integer), ``state``
 (any JSON) and ``sha256`` over the arrays and the state.
 """
@@ -10,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from safetensors.numpy import save
 from charloom.errors import CheckpointError
 
 FORMAT = 1
+SEAL = "sha256"
+LARGEST_JSON = 1 << 26
+"""Most bytes of a JSON file. A vocabulary of all characters has a tenth of that."""
+DEEPEST = 32
+"""Most levels of lists and objects within one another. What is written here has five."""
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -62,16 +69,40 @@ def load_checkpoint(path: Path) -> tuple[Arrays, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON atomically."""
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A lone surrogate, as in the name of a file that is no UTF-8, becomes the escape that JSON has for it.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """`write_json` with a checksum of ``content`` as one more entry, for `read_json`."""
+    write_json(path, {**content, SEAL: _seal(content)})
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON. Raises `CheckpointError` when it is missing or not JSON."""
+    """Read JSON; what `write_sealed` wrote comes back without its checksum.
+
+    Raises `CheckpointError` when it is missing, not JSON, or no longer what was sealed. An object without a checksum is
+    taken as it is: older files have none, and who changes one by hand takes it out.
+    """
     try:
-        text = path.read_bytes().decode()
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise CheckpointError(f"has more than {LARGEST_JSON:,} bytes", where=str(path))
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot be read ({error})", where=str(path)) from None
-    return _parse_json(text, path)
+    read = _parse_json(text, path)
+    if isinstance(read, dict) and SEAL in read:
+        seal = read.pop(SEAL)
+        if seal != _seal(read):
+            raise CheckpointError(
+                "the checksum does not match: the file is damaged, or was changed",
+                where=str(path),
+                remedy=f"Restore it. If the change is meant, take the entry {SEAL!r} out.",
+            )
+    return read
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -107,6 +138,10 @@ def digest_of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     return digest.hexdigest()
 
 
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
 def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], state: Any) -> str:
     text = json.dumps(state, sort_keys=True, allow_nan=False)
     return hashlib.sha256((digest_of_arrays(arrays) + text).encode()).hexdigest()
@@ -114,9 +149,30 @@ def _digest(arrays: Mapping[str, np.ndarray[Any, Any]], state: Any) -> str:
 
 def _parse_json(text: str, path: Path) -> Any:
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+        parsed = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"holds no valid JSON ({error})", where=str(path)) from None
+    level = [parsed]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inner(outer)]
+    if level:
+        raise CheckpointError(f"holds JSON of more than {DEEPEST} levels", where=str(path))
+    return parsed
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"an object has the key {key!r} twice")
+        content[key] = value
+    return content
 
 
 def _finite(number: str) -> float:

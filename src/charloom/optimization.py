@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -57,18 +57,28 @@ def optimizer_arrays(optimizer: torch.optim.Optimizer, model: nn.Module) -> Arra
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, arrays: Arrays) -> None:
-    """The inverse of `optimizer_arrays`. Raises `CheckpointError` for arrays of another model or update rule."""
+def stored_memory(
+    optimizer: torch.optim.Optimizer, model: nn.Module, arrays: Arrays
+) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
+    """What `optimizer_arrays` gave, for ``optimizer.state``: of every parameter all that its update rule remembers.
+
+    Raises `CheckpointError` for arrays of another model or update rule.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        quantities: tuple[str, ...] = ("step", "exp_avg", "exp_avg_sq")
+    else:
+        quantities = ("momentum_buffer",) if optimizer.defaults["momentum"] else ()
     parameters = dict(model.named_parameters())
-    remembered: dict[torch.Tensor, dict[str, Any]] = {}
+    expected = {f"{name}/{quantity}" for name in parameters for quantity in quantities}
+    if arrays and set(arrays) != expected:
+        differing = ", ".join(sorted(set(arrays) ^ expected)[:4])
+        raise CheckpointError(f"the optimizer state is not this model's and update rule's: {differing}")
+    memory: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
     for key, array in arrays.items():
         name, _, quantity = key.rpartition("/")
-        if name not in parameters or quantity not in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer"):
-            raise CheckpointError(f"the optimizer state {key!r} belongs to no parameter of this model")
         parameter = parameters[name]
-        if array.shape != (() if quantity == "step" else tuple(parameter.shape)):
-            raise CheckpointError(f"the optimizer state {key!r} has shape {array.shape}")
-        value = torch.from_numpy(array.copy()).to(parameter.device)
-        remembered.setdefault(parameter, {})[quantity] = value
-    optimizer.state.clear()
-    optimizer.state.update(remembered)
+        shape = () if quantity == "step" else tuple(parameter.shape)
+        if array.shape != shape or array.dtype != np.float32:
+            raise CheckpointError(f"the optimizer state {key!r} is {array.dtype} of shape {array.shape}")
+        memory.setdefault(parameter, {})[quantity] = torch.from_numpy(array.copy()).to(parameter.device)
+    return memory

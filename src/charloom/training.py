@@ -26,11 +26,11 @@ from charloom.evaluation import mean_loss, mean_nats
 from charloom.graphs import StepGraph, by_graph
 from charloom.models.neural import NeuralModel
 from charloom.observer import Measurement, Observer, Outcome
-from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, restore_optimizer
+from charloom.optimization import build_optimizer, learning_rate_at, optimizer_arrays, stored_memory
 from charloom.recalibration import Recalibration, has_batch_norm
 from charloom.stepping import Advance, Course, by_chunks, by_steps
 from charloom.vocabulary import Encoded
-from charloom.weights import load_arrays, model_arrays
+from charloom.weights import check_arrays, load_arrays, model_arrays
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -176,32 +176,34 @@ class Training:
         }
         return arrays, progress
 
-    def restore(self, arrays: Arrays, progress: dict[str, Any]) -> None:
-        """Go back to a written state. Raises `CheckpointError` when it does not fit this model."""
+    def restore(self, arrays: Arrays, progress: Any) -> None:
+        """Go back to a written state. Raises `CheckpointError` when it does not fit this model, and changes nothing."""
         parts: dict[str, Arrays] = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
         for key, array in arrays.items():
             part, _, name = key.partition("/")
             if part not in parts:
                 raise CheckpointError(f"the training state holds an unknown part {part!r}")
             parts[part][name] = array
-        load_arrays(self.model, parts["best"])
-        load_arrays(self.model, parts["model"])
-        self._best_arrays = parts["best"]
-        restore_optimizer(self.optimizer, self.model, parts["optimizer"])
-        course = self._course
+        _check_progress(progress, self.steps)
+        check_arrays(self.model, parts["model"])
+        check_arrays(self.model, parts["best"])
+        memory = stored_memory(self.optimizer, self.model, parts["optimizer"])
         try:
             self._surroundings.restore(parts["random"])
-            course.step = int(progress["step"])
-            self.seconds = float(progress["seconds"])
-            self.best_loss = math.inf if progress["best_loss"] is None else float(progress["best_loss"])
-            self.best_step = int(progress["best_step"])
-            self.evaluations_since_best = int(progress["evaluations_since_best"])
-            course.loss_sum.fill_(float(progress["loss_sum"]))
-            course.steps_summed = int(progress["steps_summed"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"the training state lacks or garbles {error}") from None
-        if not 0 <= self.best_step <= self.step <= self.steps or course.steps_summed < 0:
-            raise CheckpointError(f"the training state is at step {self.step} of {self.steps}")
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"the training state lacks or garbles random numbers: {error}") from None
+        load_arrays(self.model, parts["model"])
+        self._best_arrays = parts["best"]
+        self.optimizer.state.clear()
+        self.optimizer.state.update(memory)
+        course = self._course
+        course.step = progress["step"]
+        course.loss_sum.fill_(progress["loss_sum"])
+        course.steps_summed = progress["steps_summed"]
+        self.seconds = progress["seconds"]
+        self.best_loss = math.inf if progress["best_loss"] is None else progress["best_loss"]
+        self.best_step = progress["best_step"]
+        self.evaluations_since_best = progress["evaluations_since_best"]
 
     @contextmanager
     def _graph(self) -> Iterator[StepGraph | None]:
@@ -286,3 +288,17 @@ class Training:
 def _looking(observers: Sequence[Observer]) -> list[Observer]:
     """Those that look at steps one by one."""
     return [observer for observer in observers if type(observer).stepped is not Observer.stepped]
+
+
+def _check_progress(progress: Any, steps: int) -> None:
+    """Raise `CheckpointError` unless ``progress`` is what `Training.state` gives at one of ``steps`` steps."""
+    whole = ("step", "best_step", "evaluations_since_best", "steps_summed")
+    measured = ("seconds", "best_loss", "loss_sum")
+    if not isinstance(progress, dict) or set(progress) != {*whole, *measured}:
+        raise CheckpointError(f"the training state has not the entries {', '.join((*whole, *measured))}")
+    for name, value in progress.items():
+        fits = (type(value) is int and 0 <= value <= steps) if name in whole else type(value) is float
+        if not fits and not (name == "best_loss" and value is None):
+            raise CheckpointError(f"the training state has {name} {value!r} of {steps} steps")
+    if progress["best_step"] > progress["step"] or not 0 <= progress["seconds"] < math.inf:
+        raise CheckpointError(f"the training state contradicts itself at step {progress['step']}")

@@ -14,16 +14,19 @@ def model_arrays(model: torch.nn.Module) -> Arrays:
 
 
 def load_arrays(model: torch.nn.Module, arrays: Arrays) -> None:
-    """Fill a model with parameters and buffers. Raises `CheckpointError` when names, shapes or types differ."""
+    """Fill a model with parameters and buffers. Raises `CheckpointError` as `check_arrays` does, changing nothing."""
+    check_arrays(model, arrays)
+    model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+
+
+def check_arrays(model: torch.nn.Module, arrays: Arrays) -> None:
+    """Raise `CheckpointError` when names, shapes or types are not those of a model's parameters and buffers."""
     expected = model.state_dict()
     if set(arrays) != set(expected):
         differing = sorted(set(arrays) ^ set(expected))
         raise CheckpointError(f"the stored weights are not this model's: {', '.join(differing)}")
     for name, tensor in expected.items():
-        stored = torch.from_numpy(arrays[name])
-        if stored.shape != tensor.shape or stored.dtype != tensor.dtype:
-            raise CheckpointError(
-                f"{name} is stored as {tuple(stored.shape)} {stored.dtype}"
-                f" and should be {tuple(tensor.shape)} {tensor.dtype}"
-            )
-    model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
+        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        stored = arrays[name]
+        if stored.shape != shape or stored.dtype != dtype:
+            raise CheckpointError(f"{name} is stored as {stored.shape} {stored.dtype} and should be {shape} {dtype}")
