@@ -70,6 +70,7 @@ def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
     assert {needed.name for needed in requirements(facts, "charloom")} - {"torch", "numpy"} == {
         "cyclopts",
         "rich",
+        "filelock",
         "safetensors",
     }
     assert set(facts.get_all("Provides-Extra", [])) == {
