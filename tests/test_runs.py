@@ -131,12 +131,20 @@ def test_an_unfinished_run_has_no_result(data: Dataset, tmp_path: Path) -> None:
         lambda config: config["data"].pop("unit"),
         lambda config: config.update(model=[]),
         lambda config: config.update(environment=3),
+        lambda config: config.update(environment=[["python", "3"]]),
+        lambda config: config.update(data_sha256=3),
+        lambda config: config.update(training=None),
+        lambda config: config["model"].update(dropout=10**400),
+        lambda config: config["training"].update(momentum=False),
     ],
 )
 def test_a_foreign_configuration_is_refused(data: Dataset, tmp_path: Path, damage: Callable[[Any], object]) -> None:
     run = Run.create(data, SMALL_MLP, QUICK, root=tmp_path / "runs")
     path = run.folder / "config.json"
     config = json.loads(path.read_text())
+    del config["sha256"]
+    path.write_text(json.dumps(config))
+    assert Run.open(run.name, tmp_path / "runs") == run
     damage(config)
     path.write_text(json.dumps(config))
     with pytest.raises(CheckpointError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom import models
-from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_checkpoint, write_json
+from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_checkpoint, write_sealed
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.contexts import Contexts, DistinctContexts
 from charloom.dataset import Dataset
@@ -24,6 +25,7 @@ from charloom.observer import Observer
 from charloom.run_lock import NAME as LOCK
 from charloom.run_lock import locked
 from charloom.runs import RUNS, Run, environment
+from charloom.schemas import StateJson, fits
 from charloom.text_model import Reference, TextModel
 
 if TYPE_CHECKING:
@@ -104,10 +106,11 @@ def _fit_held(run: Run, dataset: Dataset, observers: Sequence[Observer], *, resu
         save_checkpoint(run.best_path, counted.arrays(), {"step": None, "dev_loss": None})
         return _conclude(run, dataset, text_model(run.model, counted, dataset), counted.arrays(), seconds, "counted")
     assert run.training is not None
+    stored = _stored_state(run) if resume else None
     training = start_training(dataset, run.model, run.training)
     training.choose_engine(observers)
     if resume:
-        _restore(run, training)
+        _restore(run, training, stored)
     outcome = training.run([_RunWriter(run), *observers])
     if outcome == "interrupted":
         return None
@@ -172,24 +175,54 @@ def _conclude(
         "train": mean_loss(fitted.model, dataset.encoded("train")).to_json(),
         "dev": fitted.evaluate(dataset, "dev").to_json(),
         "weights_sha256": digest_of_arrays(arrays),
+        "history_sha256": _history_sha256(run),
         "reference": asdict(fitted.reference),
     }
-    write_json(run.folder / "result.json", result)
+    write_sealed(run.folder / "result.json", result)
     return result
 
 
-def _restore(run: Run, training: Training) -> None:
-    """Go back to the last checkpoint, and cut the history to what it held then."""
+def _stored_state(run: Run) -> tuple[Arrays, dict[str, Any]] | None:
+    """The last checkpoint of a run; None before the first. Raises `CheckpointError` where it cannot be gone on from."""
+    if not run.last_path.exists():
+        return None
+    arrays, state = load_checkpoint(run.last_path)
+    if isinstance(state, dict):
+        state = {"history_sha256": None} | state  # Which an older version did not write down.
+    if not fits(state, StateJson):
+        raise CheckpointError("not a training state", where=str(run.last_path))
+    if state["history_sha256"] not in (None, _history_sha256(run, state["history_bytes"])):
+        raise CheckpointError(
+            "it is not the history of the last checkpoint: the file is damaged",
+            where=str(run.history_path),
+            remedy="Restore it, or train again.",
+        )
+    weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
+    # What is damaged is refused before a network of the settings' size is made.
+    models.plain_model(run.model.family, weights, vocabulary_size=len(run.vocabulary()), **run.model.options())
+    return arrays, state
+
+
+def _restore(run: Run, training: Training, stored: tuple[Arrays, dict[str, Any]] | None) -> None:
+    """Go back to the last checkpoint, or to the beginning, and cut the history to what it held then."""
     history_bytes = 0
-    if run.last_path.exists():
-        arrays, state = load_checkpoint(run.last_path)
-        if not isinstance(state, dict) or set(state) != {"progress", "history_bytes", "environment"}:
-            raise CheckpointError("not a training state", where=str(run.last_path))
+    if stored is not None:
+        arrays, state = stored
         training.restore(arrays, state["progress"])
-        history_bytes = int(state["history_bytes"])
+        history_bytes = state["history_bytes"]
         _warn_of_changes(state["environment"], _conditions(training))
     if run.history_path.exists():
         os.truncate(run.history_path, history_bytes)
+
+
+def _history_sha256(run: Run, size: int | None = None) -> str | None:
+    """The checksum of a run's history, or of its first ``size`` bytes; of none where it is shorter."""
+    if not run.history_path.exists():
+        content = b""
+    else:
+        with open(run.history_path, "rb") as file:
+            content = file.read() if size is None else file.read(size)
+    return hashlib.sha256(content).hexdigest() if size is None or len(content) == size else None
 
 
 def _conditions(training: Training) -> dict[str, Any]:
@@ -232,6 +265,7 @@ class _RunWriter(Observer):
         state = {
             "progress": progress,
             "history_bytes": history.stat().st_size if history.exists() else 0,
+            "history_sha256": _history_sha256(self._run),
             "environment": _conditions(training),
         }
         save_checkpoint(self._run.last_path, arrays, state)

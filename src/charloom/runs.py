@@ -16,27 +16,27 @@ runs/NAME/
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from charloom import models
-from charloom.checkpoint import load_checkpoint, read_json, write_atomically, write_json
+from charloom.checkpoint import load_checkpoint, read_json, write_atomically, write_sealed
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
-from charloom.errors import CheckpointError, ConfigError, RunError
+from charloom.errors import CharloomError, CheckpointError, ConfigError, RunError
+from charloom.observer import Measurement
 from charloom.run_folders import CONFIG, every_folder, find_folder, new_folder
+from charloom.schemas import checked_result, fits, from_json, read_history
 from charloom.text_model import Reference, TextModel
 from charloom.vocabulary import Vocabulary
 
 FORMAT = 1
 RUNS = Path("runs")
-LATER_FIELDS: dict[type, dict[str, Any]] = {TrainingConfig: {"precision": "float32"}}
-"""Fields that older runs do not name, and what they had instead."""
-Config = TypeVar("Config", DataConfig, ModelConfig, TrainingConfig)
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Run:
             data = dataclasses.replace(data, data=str(Path(data.data).resolve()))
         conditions = environment()
         run = cls(folder, data, model.resolved(), training, dataset.corpus.sha256, conditions)
-        write_json(folder / "vocabulary.json", dataset.vocabulary.to_json())
-        write_json(
+        write_sealed(folder / "vocabulary.json", dataset.vocabulary.to_json())
+        write_sealed(
             folder / CONFIG,
             {
                 "format": FORMAT,
@@ -109,16 +109,16 @@ class Run:
         if config["format"] != FORMAT:
             raise CheckpointError(f"run format {config['format']!r} instead of {FORMAT}", where=str(folder))
         try:
-            return cls(
-                folder,
-                from_json(DataConfig, config["data"]),
-                from_json(ModelConfig, config["model"]),
-                None if config["training"] is None else from_json(TrainingConfig, config["training"]),
-                str(config["data_sha256"]),
-                dict(config["environment"]),
-            )
-        except (ConfigError, TypeError, ValueError) as error:
+            training = None if config["training"] is None else from_json(TrainingConfig, config["training"])
+            data, model = from_json(DataConfig, config["data"]), from_json(ModelConfig, config["model"])
+        except (ConfigError, TypeError) as error:
             raise CheckpointError(str(error), where=str(folder / CONFIG)) from None
+        data_sha256, conditions = config["data_sha256"], config["environment"]
+        if not (fits(data_sha256, str) and fits(conditions, dict[str, str | int | None])):
+            raise CheckpointError("the data's checksum or the environment is garbled", where=str(folder / CONFIG))
+        if (training is None) != model.counted:
+            raise CheckpointError(f"{model.model} with such training settings", where=str(folder / CONFIG))
+        return cls(folder, data, model, training, data_sha256, conditions)
 
     @property
     def name(self) -> str:
@@ -151,8 +151,8 @@ class Run:
         Raises `RunError` when it has changed or is gone.
         """
         data, path = self.data, Path(self.data.data)
-        if path.is_absolute() and not path.exists():
-            if not (self.folder / path.name).exists():
+        if path.is_absolute() and not os.path.exists(path):
+            if not os.path.exists(self.folder / path.name):
                 raise RunError(
                     f"its data, {path}, is not there",
                     where=str(self.folder),
@@ -178,8 +178,12 @@ class Run:
             raise RunError(
                 "the run is unfinished", where=str(self.folder), remedy="Go on with: charloom train --resume"
             )
-        result: dict[str, Any] = read_json(self.folder / "result.json")
-        return result
+        path = self.folder / "result.json"
+        return checked_result(read_json(path), path)
+
+    def history(self) -> tuple[Measurement, ...]:
+        """What was measured at every evaluation. Raises `CheckpointError` for a history that is damaged."""
+        return read_history(self.history_path, self.result()["history_sha256"] if self.finished else None)
 
     def to_json(self) -> dict[str, Any]:
         """``run``, ``model``, ``data``, ``protocol``, ``finished``, and, once finished, ``dev`` and ``parameters``."""
@@ -211,6 +215,8 @@ class Run:
         else:
             from charloom.weights import load_arrays
 
+            # What is damaged is refused before a network of the settings' size is made.
+            models.plain_model(self.model.family, arrays, vocabulary_size=len(vocabulary), **self.model.options())
             model = models.build_neural(
                 self.model.family, vocabulary_size=len(vocabulary), seed=0, **self.model.options()
             )
@@ -220,33 +226,22 @@ class Run:
         return TextModel(self.model, model, vocabulary, self.data, Reference(**reference) if reference else None)
 
 
+class DamagedRunWarning(UserWarning):
+    """A run is left out, as its files are damaged."""
+
+
 def all_runs(root: Path = RUNS) -> list[Run]:
-    """Every run below ``root``, the one written to last first."""
-    return [Run.open(str(folder), root) for folder in every_folder(root)]
-
-
-def from_json(kind: type[Config], content: Any) -> Config:
-    """A configuration from its JSON object. Raises `TypeError` or `ConfigError` for a foreign or mistyped one."""
-    hints = get_type_hints(kind)
-    if isinstance(content, dict):
-        content = LATER_FIELDS.get(kind, {}) | content
-    if not isinstance(content, dict) or set(content) != set(hints):
-        raise TypeError(f"the fields of {kind.__name__} are {', '.join(hints)}")
-    for name, value in content.items():
-        if not _is_of_type(value, hints[name]):
-            raise TypeError(f"{name} is {value!r}")
-    return kind(**content)
-
-
-def _is_of_type(value: Any, hint: Any) -> bool:
-    """Whether a JSON value fits the hint of a field: str, int, float, bool, None, a literal or a union of these."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
-        return any(_is_of_type(value, member) for member in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is hint
+    """Every run below ``root``, the one written to last first. A `DamagedRunWarning` says which cannot be read."""
+    runs = []
+    for folder in every_folder(root):
+        try:
+            run = Run.open(str(folder), root)
+            if run.finished:
+                run.result()
+            runs.append(run)
+        except CharloomError as error:
+            warnings.warn(f"a run is left out: {error.where}: {error.fact}", DamagedRunWarning, stacklevel=2)
+    return runs
 
 
 def environment(threads: int | None = None, device: str | None = None) -> dict[str, Any]:

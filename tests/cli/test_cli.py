@@ -143,7 +143,7 @@ def test_train_in_json(invoke: Invoke) -> None:
     assert status == 0
     assert fields(result) == {
         *("run", "model", "protocol", "outcome", "steps", "parameters", "seconds", "train", "dev"),
-        *("weights_sha256", "reference"),
+        *("weights_sha256", "history_sha256", "reference"),
     }
     assert result["run"] == "names-mlp-1"
     assert fields(result["train"]) == {"nats", "bits", "perplexity", "targets", "items"}

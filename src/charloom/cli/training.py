@@ -49,8 +49,8 @@ def train(
         charloom train --resume shallow
 
     With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
-    targets, items; dev also for items seen and unseen in training), weights_sha256, reference; of a watched training
-    also findings, the ids of the warnings and errors that are not gone. With --heal: before and
+    targets, items; dev also for items seen and unseen in training), weights_sha256, history_sha256, reference;
+    of a watched training also findings, the ids of the warnings and errors that are not gone. With --heal: before and
     after (each as above, with findings) and changes (setting, before, after, rule).
     """
     from charloom.dataset import Dataset

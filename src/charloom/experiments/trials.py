@@ -97,7 +97,7 @@ class Trials:
                 self._fit(run, self.dataset, begun, trial.watch, place)
             except TrainingError as error:
                 failure = f"{error.where}: {error.fact}" if error.where else error.fact
-        return Tried(trial, run, _history(run), failure)
+        return Tried(trial, run, run.history(), failure)
 
     def _name(self, trial: Trial) -> str:
         """Readable, and different for whatever would come out differently."""
@@ -110,10 +110,3 @@ class Trials:
         settings = [data, asdict(trial.model.resolved()), training, trial.watch]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return f"{re.sub(r'[^a-z0-9.]+', '-', trial.name.lower()).strip('-')}-{digest[:8]}"
-
-
-def _history(run: Run) -> tuple[Measurement, ...]:
-    if not run.history_path.exists():
-        return ()
-    lines = run.history_path.read_text(encoding="utf-8").splitlines()
-    return tuple(Measurement(**json.loads(line)) for line in lines)

@@ -64,6 +64,8 @@ class PlainMLP:
         **_training_only: Any,
     ) -> None:
         """Raises `CheckpointError` unless the arrays are such a model's."""
+        if layers > len(arrays):
+            raise CheckpointError(f"the stored weights have {len(arrays)} arrays, and should have {layers} layers")
         _check(arrays, _shapes_of_mlp(vocabulary_size, context_length, embedding, hidden, layers, norm))
         self.vocabulary_size, self.context_length = vocabulary_size, context_length
         self._arrays, self._layers = arrays, layers
