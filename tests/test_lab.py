@@ -114,7 +114,7 @@ def step_of(call: list[str]) -> str:
         return {".[charloom,fast,report,dev]": "project", ".[bench,bridges,notebooks,site]": "more"}.get(
             call[-1], call[-1]
         )
-    return call[call.index("-m") + 1]
+    return "check" if "check" in call else call[call.index("-m") + 1]
 
 
 FROM_NOTHING = "venv torch editables project"
@@ -229,6 +229,23 @@ def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
 def test_continuous_integration_runs_the_tests(sandbox: Sandbox) -> None:
     status, _, err = sandbox.run(str(sandbox.project / ".ci" / "run"), program=sandbox.bin / "bash")
     assert (status, sandbox.steps()) == (0, f"{FROM_NOTHING} more pytest"), err
+
+
+@pytest.mark.parametrize(("user", "installs", "there"), [(0, 0, 0), (0, 1, 0), (0, 0, 1), (1000, 0, 0)])
+def test_continuous_integration_installs_a_browser_if_it_can(
+    sandbox: Sandbox, user: int, installs: int, there: int
+) -> None:
+    noted = sandbox.home / "apt"
+    fakes = {"id": f"echo {user}", "apt-get": f'echo "$*" >>"{noted}"; exit {installs}', "timeout": 'shift 3; "$@"'}
+    for name, body in (fakes | ({"chromium": "exit"} if there else {})).items():
+        (sandbox.bin / name).write_text(f"#!/bin/sh\n{body}\n")
+        (sandbox.bin / name).chmod(0o755)
+    status, _, err = sandbox.run(str(sandbox.project / ".ci" / "run"), program=sandbox.bin / "bash")
+    assert (status, sandbox.steps()) == (0, f"{FROM_NOTHING} more pytest"), err
+    asked = noted.read_text().splitlines() if noted.exists() else []
+    install = "-qq install --yes --no-install-recommends chromium"
+    assert asked == ([] if user or there else ["-qq update"] if installs else ["-qq update", install])
+    assert ("no chromium could be installed" in err) == bool(asked and installs)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]], ids=["none", "--help", "-h", "help"])
@@ -408,6 +425,47 @@ def test_another_index_is_for_torch_alone_and_is_remembered(sandbox: Sandbox) ->
 
     sandbox.run("describe", LAB_TORCH_INDEX="")
     assert sandbox.steps() == f"{FROM_NOTHING} charloom"
+
+
+HASHED = "venv hashes.txt torch . check charloom"
+
+
+def test_with_hashes_everything_but_torch_is_checked(sandbox: Sandbox) -> None:
+    status, _, err = sandbox.run("describe", LAB_HASHES="1")
+    calls = sandbox.calls()
+    assert (status, " ".join(map(step_of, calls))) == (0, HASHED)
+    assert "install -c constraints.txt --require-hashes --no-deps -r hashes.txt" in " ".join(calls[1])
+    assert calls[3][-3:] == ["--no-deps", "--editable", "."]
+    assert re.findall(r"^lab: \[(./.)\]", err, re.MULTILINE) == ["1/4", "2/4", "3/4", "4/4"]
+    sandbox.run("test")
+    assert sandbox.steps() == "pytest"
+
+
+def test_hashes_are_remembered_and_asked_for_anew_only_from_nothing(installed: Sandbox) -> None:
+    installed.run("describe", LAB_HASHES="1")
+    assert installed.steps() == HASHED
+    installed.run("describe")
+    assert installed.steps() == "charloom"
+    (installed.project / "constraints.txt").write_text("torch==2\n")
+    installed.run("describe")
+    assert installed.steps() == HASHED.removeprefix("venv ")
+    installed.run("describe", LAB_HASHES="")
+    assert installed.steps() == f"{FROM_NOTHING} charloom"
+
+
+@pytest.mark.parametrize("failing", ["hashes.txt", "check"])
+def test_a_hash_or_a_package_that_is_wrong_stops_it(sandbox: Sandbox, failing: str) -> None:
+    status, _, err = sandbox.run("describe", LAB_HASHES="1", FAKE_PIP=f'case "$*" in *{failing}) exit 1 ;; esac')
+    assert (status, sandbox.complete.exists()) == (1, False)
+    assert sandbox.steps() == HASHED[: HASHED.index(failing) + len(failing)]
+    assert err.splitlines()[-1].startswith("lab: ")
+
+
+def test_an_installation_from_before_hashes_is_kept(installed: Sandbox) -> None:
+    root, index, _ = installed.complete.read_text().split("\n", 2)
+    installed.complete.write_text(f"{root}\n{index}\n")
+    installed.run("describe")
+    assert installed.steps() == "charloom"
 
 
 def test_everything_that_is_installed_is_pinned() -> None:
