@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from charloom.errors import CheckpointError
+from charloom.files import replacing
 
 FORMAT = 1
 SEAL = "sha256"
@@ -28,6 +30,7 @@ LARGEST_JSON = 1 << 26
 """Most bytes of a JSON file. A vocabulary of all characters has a tenth of that."""
 DEEPEST = 32
 """Most levels of lists and objects within one another. What is written here has five."""
+REMEDY = "What was saved before still stands. Free some space or choose another folder with --runs."
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -105,27 +108,35 @@ def read_json(path: Path) -> Any:
     return read
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, remedy: str = REMEDY) -> None:
     """Write to a temporary file beside ``path``, flush it to the disk, and rename it over ``path``.
 
     Raises `CheckpointError` when that fails, on a full disk for example; the old file stands then.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _writing(path, remedy), replacing(path) as file:
+        file.write(content)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Write to the end of a file, and flush it to the disk. Raises `CheckpointError` when that fails."""
+    with _writing(path), open(path, "ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def cut(path: Path, size: int) -> None:
+    """Leave the first ``size`` bytes of a file. Raises `CheckpointError` when that fails."""
+    with _writing(path):
+        os.truncate(path, size)
+
+
+@contextmanager
+def _writing(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        yield
     except OSError as error:
-        raise CheckpointError(
-            f"cannot be written ({error.strerror})",
-            where=str(path),
-            remedy="What was saved before still stands. Free some space or choose another folder with --runs.",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot be written ({error.strerror})", where=str(path), remedy=remedy) from error
 
 
 def digest_of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
@@ -181,13 +192,3 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{number} is not a finite number")
     return value
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system lets a folder be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom import models
-from charloom.checkpoint import Arrays, digest_of_arrays, load_checkpoint, save_checkpoint, write_sealed
+from charloom.checkpoint import Arrays, append, cut, digest_of_arrays, load_checkpoint, save_checkpoint, write_sealed
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.contexts import Contexts, DistinctContexts
 from charloom.dataset import Dataset
@@ -212,7 +211,7 @@ def _restore(run: Run, training: Training, stored: tuple[Arrays, dict[str, Any]]
         history_bytes = state["history_bytes"]
         _warn_of_changes(state["environment"], _conditions(training))
     if run.history_path.exists():
-        os.truncate(run.history_path, history_bytes)
+        cut(run.history_path, history_bytes)
 
 
 def _history_sha256(run: Run, size: int | None = None) -> str | None:
@@ -250,10 +249,7 @@ class _RunWriter(Observer):
         self._run = run
 
     def evaluated(self, training: Training, measurement: Measurement) -> None:
-        with open(self._run.history_path, "ab") as history:
-            history.write((json.dumps(asdict(measurement)) + "\n").encode())
-            history.flush()
-            os.fsync(history.fileno())
+        append(self._run.history_path, (json.dumps(asdict(measurement)) + "\n").encode())
         if measurement.best:
             self._save_best(training)
 

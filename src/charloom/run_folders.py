@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from charloom.errors import ConfigError, RunError
+from charloom.files import make_folder
 from charloom.run_lock import NAME as LOCK
 from charloom.run_lock import locked
 
@@ -50,9 +51,9 @@ def new_folder(root: Path, name: str | None, stem: str) -> Iterator[Path]:
     if name is not None and (name in ("", ".", "..") or re.search(r"[/\\\0]", name)):
         raise ConfigError(f"{name!r} cannot name a run", remedy="Use letters, digits, - and _.")
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         if name is not None:
-            (root / name).mkdir(exist_ok=True)
+            make_folder(root / name)
             folder = root / name
         else:
             folder = _first_free(root, stem)
@@ -71,7 +72,7 @@ def _first_free(root: Path, stem: str) -> Path:
     for number in itertools.count(1):
         folder = root / f"{stem}-{number}"
         try:
-            folder.mkdir()
+            make_folder(folder, exist_ok=False)
         except FileExistsError:
             continue
         return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from charloom.cli.options import DataFlags, Json
 from charloom.compiled import tell_when_compiling
 from charloom.config import BUILTIN_DATA, DataConfig
 from charloom.errors import ConfigError, DataError
+from charloom.files import replacing
 
 if TYPE_CHECKING:
     from charloom.counting import NGramCounts
@@ -159,15 +159,9 @@ def _written(path: Path | None) -> Iterator[BinaryIO | None]:
     if path is None:
         yield None
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except OSError as error:
         fact = f"cannot be written ({error.strerror})"
         raise DataError(fact, where=str(path), remedy="Name another place with --out.") from None
-    finally:
-        temporary.unlink(missing_ok=True)

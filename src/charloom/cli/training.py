@@ -175,6 +175,7 @@ def find_lr(
 
     With --json: suggestion, lowest, learning_rates, losses (smoothed, nats/char).
     """
+    from charloom.checkpoint import write_atomically
     from charloom.cli.drawing import plot, to_svg
     from charloom.dataset import Dataset
     from charloom.learning_rate import find_learning_rate
@@ -188,7 +189,8 @@ def find_lr(
     )
     labels: Any = {"mark": found.suggestion, "x": "learning rate", "y": "loss, nats/char"}
     if svg:
-        svg.write_text(to_svg(found.learning_rates, found.losses, **labels), encoding="utf-8")
+        drawn = to_svg(found.learning_rates, found.losses, **labels)
+        write_atomically(svg, drawn.encode(), remedy="Free some space or name another place with --svg.")
         log(f"Wrote {svg}")
     if json:
         print_json(found.to_json())

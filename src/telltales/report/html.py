@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import telltales
 from telltales.errors import RecordError
+from telltales.files import replacing
 from telltales.finding import Finding
 from telltales.record import Record
 from telltales.report.description import Figure
@@ -47,8 +47,9 @@ def document(title: str, said: str, *sections: Markup) -> str:
     head = element(
         "head",
         None,
-        element("meta", {"charset": "utf-8"}),
+        # The policy first: it holds for what comes after it.
         element("meta", {"http-equiv": "Content-Security-Policy", "content": content_security_policy()}),
+        element("meta", {"charset": "utf-8"}),
         element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         element("meta", {"name": "color-scheme", "content": "light dark"}),
         element("meta", {"name": "generator", "content": f"telltales {telltales.__version__}"}),
@@ -69,26 +70,11 @@ def write_report(
 
 def write_document(path: str | os.PathLike[str], written: str) -> None:
     """Write a document to a file, all or nothing. Raises `RecordError` if it can't be written."""
-    path = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(written.encode())
-            # A temporary file is its owner's alone; a report is as readable as any new file.
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with replacing(Path(path)) as file:
+            file.write(written.encode())
     except OSError as error:
         raise RecordError(error.strerror or str(error), where=str(path)) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sections(records: Mapping[str, Record], found: Found) -> Iterable[Markup]:
