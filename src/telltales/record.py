@@ -46,7 +46,8 @@ class Table:
     def __init__(self, columns: tuple[str, ...], capacity: int) -> None:
         self.columns = columns
         self.names: list[str] = []
-        self._values = np.zeros((capacity, 0, len(columns)), np.float32)
+        self._capacity = capacity
+        self._values = np.zeros((min(capacity, 16), 0, len(columns)), np.float32)
         self._last_names: tuple[str, ...] = ()
         self._last_places: NDArray[np.intp] = np.zeros(0, np.intp)
         shape = (0, len(columns))
@@ -65,7 +66,10 @@ class Table:
         return self._last_places
 
     def put(self, row: int, step: int, reading: Reading | None) -> None:
-        """Write one step's numbers into a row and let them count for the extremes."""
+        """Write one step's numbers into a row and let them count for the extremes. Rows are filled in order."""
+        if row == len(self._values):
+            more = min(row, self._capacity - row)
+            self._values = np.pad(self._values, ((0, more), (0, 0), (0, 0)))
         self._values[row] = np.nan
         if reading is None:
             return

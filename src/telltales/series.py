@@ -81,7 +81,10 @@ class Losses:
 
 
 class Evaluations:
-    """Losses on held-out data. When full, every other one goes, but the first, the last and each split's best stay."""
+    """Losses on held-out data. When full, every other one goes, but the first, the last and each split's best stay.
+
+    Where splits are so many that these alone would fill a quarter, no best is spared.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -89,9 +92,13 @@ class Evaluations:
 
     def append(self, evaluation: Evaluation) -> None:
         if len(self._all) >= self._capacity:
-            best = {id(min(self.of(split), key=lambda e: e.loss)) for split in self.splits}
+            best: dict[str, Evaluation] = {}
+            for one in self._all:
+                if one.split not in best or one.loss < best[one.split].loss:
+                    best[one.split] = one
+            spared = {id(one) for one in best.values()} if len(best) <= max(1, self._capacity // 4) else set()
             last = len(self._all) - 1
-            self._all = [e for i, e in enumerate(self._all) if i % 2 == 0 or i == last or id(e) in best]
+            self._all = [e for i, e in enumerate(self._all) if i % 2 == 0 or i == last or id(e) in spared]
         self._all.append(evaluation)
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tracemalloc
 
 import numpy as np
@@ -16,7 +17,7 @@ from nets import Transformer, batches, deep_mlp, loss_of, train
 import telltales
 from telltales import Limits, Record, RecordError, read_record
 from telltales.observation import COLUMNS, Evaluation, Histogram, Observation, Picture, Reading
-from telltales.record_file import MARK, VERSION, RecordWriter
+from telltales.record_file import MARK, VERSION, RecordWriter, cut_record
 from telltales.series import Evaluations, Losses
 
 
@@ -205,6 +206,14 @@ def test_evaluations_keep_each_splits_best():
     assert evaluations.of("test")[-1].step == 199
 
 
+def test_many_splits_stay_within_bounds():
+    evaluations = Evaluations(64)
+    for step in range(2000):
+        evaluations.append(Evaluation(step, f"split {step}", 1.0))
+        assert len(evaluations) <= 64
+    assert evaluations.splits[-1] == "split 1999"
+
+
 def written(path, steps=5):
     record = Record(about={"model": "net"})
     writer = RecordWriter(path, record)
@@ -217,6 +226,23 @@ def written(path, steps=5):
         writer.evaluate(evaluation := Evaluation(step, "dev", 2.0))
         record.evaluate(evaluation)
     return record, writer
+
+
+def unchecked(content):
+    """Without checksums, as an earlier telltales wrote them, and whoever wants to be believed leaves them out."""
+    return re.sub(rb',"crc32":"[0-9a-f]{8}"\}\n', b"}\n", content)
+
+
+def test_records_without_checksums_are_read(tmp_path):
+    path = tmp_path / "r.jsonl"
+    record, writer = written(path)
+    writer.abandon()
+    before = path.read_bytes()
+    path.write_bytes(unchecked(before))
+    assert path.stat().st_size < len(before)
+    same(record, read_record(path))
+    cut_record(path, 99)
+    assert path.read_bytes() == before
 
 
 def test_every_line_is_on_disk_when_the_call_returns(tmp_path):
@@ -310,7 +336,29 @@ def test_other_versions_are_refused_by_name(tmp_path):
         b'{"step": 0, "tables": {}, "losses": ""}\n',
         b'{"step": NaN, "tables": {}, "losses": ""}\n',
         b'{"modules": 3}\n',
+        b'{"modules": {"a": {"shape": "wide"}}}\n',
+        b'{"parameters": {"a": {"untied": {"from": 3}}}}\n',
+        b'{"about": {"labels": {"a": "many"}}}\n',
+        b'{"about": {"groups": [["0", {}]]}}\n',
+        b'{"about": {"models": 9223372036854775808}}\n',
+        b'{"about": {"a": 1, "a": 2}}\n',
+        b'{"about": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}\n",
+        b'{"rows": {"weight": "ab"}}\n',
+        b'{"rows": {"weight": ["a", "a"]}}\n',
         b'{"evaluation": 3}\n',
+        b'{"evaluation": true, "split": "dev", "loss": 1}\n',
+        b'{"evaluation": 3, "split": 1, "loss": 1}\n',
+        b'{"evaluation": 3, "split": "dev", "loss": "1"}\n',
+        b'{"evaluation": 3, "split": "dev", "loss": 1e999}\n',
+        b'{"evaluation": 3, "split": "dev", "loss": 1, "classes": {"a": [1]}}\n',
+        b'{"first": 1, "losses": "AACAPw=="}\n',
+        b'{"first": -9, "losses": "AACAPw=="}\n',
+        b'{"first": 99999999999999999, "losses": "AACAPw=="}\n',
+        b'{"outcome": 3}\n',
+        b'{"step": "9", "tables": {}, "losses": ""}\n',
+        b'{"step": 9, "tables": {}, "losses": "", "indices": [1.5]}\n',
+        b'{"step": 9, "tables": {}, "losses": "", "batch_size": "8"}\n',
+        b'{"step": 9, "tables": {}, "losses": "", "histograms": {}, "maps": {"a": [8, 8, "AA=="]}}\n',
         b"\xff\n",
         b"[" * 100_000 + b"\n",
     ],
@@ -319,9 +367,38 @@ def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "r.jsonl"
     _, writer = written(path, 2)
     writer.abandon()
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines) + line + lines[-1])
+    lines = unchecked(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(b"".join(lines) + b"{}\n")
+    read_record(path)
+    path.write_bytes(b"".join(lines) + line + b"{}\n")
     with pytest.raises(RecordError, match=rf"r\.jsonl, line {len(lines) + 1}: "):
+        read_record(path)
+
+
+def test_a_line_that_is_missing_changed_repeated_or_moved_is_noticed(tmp_path):
+    path = tmp_path / "r.jsonl"
+    _, writer = written(path, 3)
+    writer.close("finished")
+    lines = path.read_bytes().splitlines(keepends=True)
+    for place in range(1, len(lines) - 1):
+        before, line, after = lines[:place], lines[place], lines[place + 1 :]
+        for damaged in ([], [line, line], [after[0], line, *after[1:]], [line.replace(b"2.0", b"2.5")], [b"{}\n"]):
+            path.write_bytes(b"".join([*before, *damaged, *after]))
+            if path.read_bytes() != b"".join(lines):
+                with pytest.raises(RecordError, match=r"line \d+: .*checksum does not match"):
+                    read_record(path)
+    path.write_bytes(b"".join(lines))
+    assert read_record(path).outcome == "finished"
+
+
+def test_a_table_that_would_not_fit_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "r.jsonl"
+    _, writer = written(path, 3)
+    writer.abandon()
+    monkeypatch.setattr("telltales.record_reading.MOST_CELLS", 3 * 2 * len(COLUMNS["activation"]))
+    assert len(read_record(path)) == 3
+    monkeypatch.setattr("telltales.record_reading.MOST_CELLS", 3 * 2 * len(COLUMNS["activation"]) - 1)
+    with pytest.raises(RecordError, match="'activation' would hold more than"):
         read_record(path)
 
 
