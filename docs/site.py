@@ -26,7 +26,16 @@ from urllib.parse import unquote, urlsplit
 from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs", "notebooks", "benchmarks/watching.py")
+COPIED = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "LICENSE",
+    "docs",
+    "notebooks",
+    "benchmarks/watching.py",
+)
 REFERENCE = {
     "telltales": ("telltales",),
     "telltales.report": ("telltales.report",),
@@ -57,7 +66,7 @@ NAVIGATION = {
     ),
     "Reference": ("docs/statistics/README", "docs/rules/README"),
     "API": tuple(f"reference/{name}" for name in REFERENCE),
-    "Project": ("CONTRIBUTING", "CHANGELOG"),
+    "Project": ("SECURITY", "CONTRIBUTING", "CHANGELOG"),
 }
 
 
