@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from telltales.catalogue import CATALOGUE, made
-from telltales.errors import FindingError, TelltalesWarning, UsageError
+from telltales.errors import FindingError, UsageError
+from telltales.failures import warn_of
 from telltales.finding import SEVERITIES, Finding
 from telltales.naming import every_parameter, is_distributed
 from telltales.record import Record
@@ -18,8 +19,30 @@ from telltales.turns import leaves_out
 from telltales.verdicts import Judge, Rule
 from telltales.verdicts.judging import is_judged
 
+T = TypeVar("T")
+
 BEFORE_UPDATE = "non-finite"
 """The rule that is looked at before every update, where it is to end the training."""
+
+
+class Callbacks(Generic[T]):
+    """Who wants to be told of something. One that raises is told no more."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._all: list[Callable[[T], None]] = []
+
+    def add(self, callback: Callable[[T], None]) -> None:
+        self._all.append(callback)
+
+    def call(self, told: T) -> None:
+        for callback in tuple(self._all):
+            try:
+                callback(told)
+            except Exception as error:  # noqa: BLE001 - who is told must not end a training
+                self._all = [other for other in self._all if other is not callback]
+                name = getattr(callback, "__name__", type(callback).__name__)
+                warn_of(f"a callback for {self._what} failed and is called no more ({name})", error)
 
 
 class Verdicts:
@@ -28,7 +51,7 @@ class Verdicts:
     def __init__(self, rules: Sequence[Rule], mute: Iterable[str]) -> None:
         self._judge = Judge(rules, mute)
         self._rules = [rule.entry.rule for rule in rules]
-        self._listeners: list[Callable[[Finding], None]] = []
+        self._listeners: Callbacks[Finding] = Callbacks("findings")
         self._raising: set[str] = set()
         self._held: Finding | None = None
 
@@ -36,7 +59,7 @@ class Verdicts:
         return self._judge.findings()
 
     def listen(self, listener: Callable[[Finding], None]) -> None:
-        self._listeners.append(listener)
+        self._listeners.add(listener)
 
     def raise_on(self, rules: Iterable[str]) -> None:
         """Raises `UsageError` for what is neither a rule nor a severity."""
@@ -82,13 +105,7 @@ class Verdicts:
         return shared[0]
 
     def tell(self, finding: Finding) -> None:
-        for listener in tuple(self._listeners):
-            try:
-                listener(finding)
-            except Exception as error:  # noqa: BLE001 - who is told must not end a training
-                self._listeners.remove(listener)
-                fact = f"a callback for findings failed and is called no more: {type(error).__name__}: {error}"
-                warnings.warn(fact, TelltalesWarning, stacklevel=4)
+        self._listeners.call(finding)
 
 
 class UpdateGuard:
@@ -99,9 +116,10 @@ class UpdateGuard:
         models: Mapping[str, nn.Module],
         optimizers: Iterable[torch.optim.Optimizer],
         stop: Callable[[Finding], FindingError],
+        failed: Callable[[Exception], None],
     ) -> None:
         """``stop``: ends the watch and gives what is to be raised."""
-        self._models, self._stop = models, stop
+        self._models, self._stop, self._failed = models, stop, failed
         self._handles: list[RemovableHandle] = [o.register_step_pre_hook(self._before_update) for o in optimizers]
 
     def remove(self) -> None:
@@ -110,13 +128,22 @@ class UpdateGuard:
         self._handles = []
 
     def _before_update(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        try:
+            found = self._found(optimizer)
+        except Exception as error:  # noqa: BLE001 - a look that fails must not end a training
+            return self._failed(error)
+        if found is not None:
+            raise self._stop(found)
+
+    def _found(self, optimizer: torch.optim.Optimizer) -> Finding | None:
         held = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         bad = [parameter for parameter in held if not _is_finite(parameter.grad)]
-        if bad and not leaves_out(optimizer):
-            names = {id(parameter): name for name, parameter in every_parameter(self._models).items()}
-            places = [names[id(parameter)] for parameter in bad if id(parameter) in names]
-            evidence = f"the gradients of {len(bad)} of {len(held)} parameters are not finite, and no update was made"
-            raise self._stop(made(BEFORE_UPDATE, evidence, places[0] if places else "", places=places))
+        if not bad or leaves_out(optimizer):
+            return None
+        names = {id(parameter): name for name, parameter in every_parameter(self._models).items()}
+        places = [names[id(parameter)] for parameter in bad if id(parameter) in names]
+        evidence = f"the gradients of {len(bad)} of {len(held)} parameters are not finite, and no update was made"
+        return made(BEFORE_UPDATE, evidence, places[0] if places else "", places=places)
 
 
 def _is_finite(gradient: torch.Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,13 @@ class Automatic:
         self,
         loss_from: nn.Module,
         optimizer: torch.optim.Optimizer,
-        step: Callable[[torch.Tensor], None],
+        step: Callable[[torch.Tensor | float], None],
         look_at: Callable[[torch.Tensor], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         """``loss_from``: a module whose output is the loss, or has it as ``loss``. ``look_at``: is given each loss
         while its graph is there."""
-        self._optimizer, self._step, self._look_at = optimizer, step, look_at
+        self._optimizer, self._step, self._look_at, self.failed = optimizer, step, look_at, failed
         self._losses: list[torch.Tensor] = []
         self._are_parts = False
         self._last: torch.Tensor | None = None
@@ -57,6 +59,17 @@ class Automatic:
             self._are_parts = options.get("num_items_in_batch") is not None
 
     def _updated(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        try:
+            loss: torch.Tensor | float = self._loss()
+        except ProbeError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a hook must not end a training
+            self.failed(error)
+            loss = math.nan
+        self._step(loss)
+
+    def _loss(self) -> torch.Tensor:
+        """Of the step that an update has ended. Raises `ProbeError` if there never was one."""
         losses, self._losses = self._losses, []
         if losses:
             every = torch.stack(losses)
@@ -67,7 +80,7 @@ class Automatic:
                 remedy="Let loss_from be the module whose output is the loss, or the model if its output has a `loss`; "
                 "or leave it out and call step(loss).",
             )
-        self._step(self._last)
+        return self._last
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,10 @@ class _OfLoss(Hook):
     automatic: Automatic
 
     def __call__(self, module: nn.Module, args: Any, options: Mapping[str, Any], output: Any) -> None:
-        self.automatic.computed(output, options)
+        try:
+            self.automatic.computed(output, options)
+        except Exception as error:  # noqa: BLE001 - a hook must not end a training
+            self.automatic.failed(error)
 
 
 def loss_in(output: Any) -> torch.Tensor | None:

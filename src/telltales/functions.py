@@ -39,11 +39,14 @@ class FunctionProbe:
         wanted: Callable[[str], bool],
         axes: Axes,
         gradients: bool,
-        failed: Callable[[Exception], None],
     ) -> None:
         """``roots``: the watched models by prefix. ``wanted``: whether to look at a function of this name."""
         self._roots, self._wanted = roots, wanted
-        self._axes, self._gradients, self._failed = axes, gradients, failed
+        self._axes, self._gradients = axes, gradients
+        self.error: Exception | None = None
+        """What went wrong in here, whereupon it is switched off."""
+        self.is_told = False
+        """Whether that was said."""
         self._known: dict[str, Watched] = {}
         self._handles: list[RemovableHandle] = []
         self._receiver: Receiver | None = None
@@ -52,6 +55,8 @@ class FunctionProbe:
         """What a record says of each function seen: as `ModuleProbe.about` does of a module."""
 
     def start(self, receiver: Receiver) -> None:
+        if self.error is not None:
+            return
         self._receiver = receiver
         for prefix, root in self._roots.items():
             for name, module in root.named_modules():
@@ -71,6 +76,11 @@ class FunctionProbe:
         self._thread = _Thread()
         self._receiver = None
 
+    def failed(self, error: Exception) -> None:
+        """Switch off, which ends no forward or backward pass that is going on."""
+        self.error = self.error or error
+        self._receiver = None
+
     def enter(self, place: str, module: nn.Module) -> None:
         """A module starts to run."""
         if is_traced() or self._receiver is None:
@@ -79,7 +89,7 @@ class FunctionProbe:
         if not here.running:
             here.drop_mode()
             if torch.is_grad_enabled():
-                here.mode = _Mode(self._see)
+                here.mode = _Mode(self)
                 here.mode.__enter__()  # type: ignore[no-untyped-call]
         here.running.append((place, module, {}))
 
@@ -91,17 +101,14 @@ class FunctionProbe:
             if not here.running:
                 here.drop_mode()
 
-    def _see(self, function: Any, args: tuple[Any, ...], options: Mapping[str, Any], output: Any) -> None:
+    def see(self, function: Any, args: tuple[Any, ...], options: Mapping[str, Any], output: Any) -> None:
+        """A function has run."""
         known = function in FUNCTIONS or function in SOFTMAX or function is ATTENTION
-        if not known or self._receiver is None or not self._thread.running:
+        if not known or self._receiver is None or not self._thread.running or is_traced():
             return
-        if not torch.is_grad_enabled() or is_transformed():
-            return
-        try:
+        if torch.is_grad_enabled() and not is_transformed():
             with torch._C.DisableTorchFunction():
                 self._read(function, args, options, output)
-        except Exception as error:  # noqa: BLE001 - a probe must not end a training
-            self._failed(error)
 
     def _read(self, function: Any, args: tuple[Any, ...], options: Mapping[str, Any], output: Any) -> None:
         place, module, calls = self._thread.running[-1]
@@ -138,7 +145,7 @@ class FunctionProbe:
                     if self._gradients:
                         self._receiver.gradient(name, gradient.detach())
                 except Exception as error:  # noqa: BLE001 - a probe must not end a training
-                    self._failed(error)
+                    self.failed(error)
 
         return hook
 
@@ -175,7 +182,10 @@ class _Enter(Hook):
     place: str
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        self.probe.enter(self.place, module)
+        try:
+            self.probe.enter(self.place, module)
+        except Exception as error:  # noqa: BLE001 - a probe must not end a training
+            self.probe.failed(error)
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,10 @@ class _Leave(Hook):
     probe: FunctionProbe
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.probe.leave()
+        try:
+            self.probe.leave()
+        except Exception as error:  # noqa: BLE001 - a probe must not end a training
+            self.probe.failed(error)
 
 
 def _may_call(module: nn.Module) -> bool:
@@ -197,13 +210,15 @@ def _may_call(module: nn.Module) -> bool:
 class _Mode(TorchFunctionMode):
     """Lets every function run as it would, and shows it with what it gave."""
 
-    def __init__(self, see: Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]) -> None:
+    def __init__(self, probe: FunctionProbe) -> None:
         super().__init__()
-        self._see = see
+        self._probe = probe
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         output = func(*args, **options)
-        if not is_traced():
-            self._see(func, args, options, output)
+        try:
+            self._probe.see(func, args, options, output)
+        except Exception as error:  # noqa: BLE001 - a probe must not end a training
+            self._probe.failed(error)
         return output

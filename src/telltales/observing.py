@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -212,25 +213,45 @@ class Probes:
         self._stop_others()
 
     def remove(self) -> None:
+        """All of them: one that fails to go does not keep the others."""
+        with ExitStack() as every:
+            for probe in self.modules:
+                every.callback(probe.remove)
+                every.callback(probe.stop)
+            every.callback(self._stop_others)
+
+    def drop_failed(self) -> dict[str, Exception]:
+        """Take away what failed in the step; gives it by name, with what went wrong.
+
+        Raises the first of these errors if no module is left to be watched.
+        """
+        failed = {probe.watched.name: probe.error for probe in self.modules if probe.error is not None}
         for probe in self.modules:
-            probe.stop()
-            probe.remove()
-        self._stop_others()
+            if probe.error is not None:
+                probe.stop()
+                probe.remove()
+        self.modules = [probe for probe in self.modules if probe.error is None]
+        if failed and not self.modules:
+            raise next(iter(failed.values()))
+        if self.functions.error is not None and not self.functions.is_told:
+            failed["functions that modules call"] = self.functions.error
+            self.functions.is_told = True
+        return failed
 
     def unfired(self) -> list[str]:
         """The modules that did not run. Raises `ProbeError` if it is the probes that did not see them."""
-        silent = [probe.watched.name for probe in self.modules if not probe.calls]
+        silent = [probe.watched.name for probe in self.modules if not probe.calls and probe.error is None]
         ran = {probe.module for probe in self.modules if probe.calls}
         for part in self._compiled_parts:
             inside = [probe for probe in self.modules if probe.module in part]
-            if inside and not ran & part:
+            if inside and not ran & part and not any(probe.error for probe in inside):
                 raise ProbeError(
                     f"none of its {len(inside)} probes fired: it was compiled, and called, before it was watched",
                     where=inside[0].watched.name,
                     remedy="Call telltales.watch before the first call of the compiled model (or torch._dynamo.reset() "
                     "before it).",
                 )
-        if not ran and not any(probe.passed_over for probe in self.modules):
+        if not ran and not any(probe.passed_over or probe.error for probe in self.modules):
             raise ProbeError(
                 f"no probe fired: none of the {len(self.modules)} watched modules ran with gradients switched on",
                 remedy="Watch the model that the loop calls, before the first call if it is compiled, "
@@ -244,9 +265,10 @@ class Probes:
         return next(named, None) or self.functions.facts[name]
 
     def _stop_others(self) -> None:
-        self.functions.stop()
-        if self._backward is not None:
-            self._backward.remove()
-        for optimizer in self._optimizers:
-            optimizer.remove()
+        with ExitStack() as every:
+            every.callback(self.functions.stop)
+            if self._backward is not None:
+                every.callback(self._backward.remove)
+            for optimizer in self._optimizers:
+                every.callback(optimizer.remove)
         self._backward, self._optimizers = None, []

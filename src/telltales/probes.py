@@ -86,7 +86,6 @@ class ModuleProbe(Hook):
         axes: Axes,
         device: torch.device,
         gradients: bool,
-        failed: Callable[[Exception], None],
     ) -> None:
         self.watched, self.module = watched, module
         self.active = False
@@ -98,7 +97,9 @@ class ModuleProbe(Hook):
         """Whether it ran where it can't be watched, as under `torch.func.vmap`."""
         self.traced = False
         """Whether a compiled graph has taken this hook in."""
-        self._axes, self._gradients, self._failed = axes, gradients, failed
+        self.error: Exception | None = None
+        """What went wrong in here, whereupon it is switched off."""
+        self._axes, self._gradients = axes, gradients
         self._receiver: Receiver | None = None
         self._handle: RemovableHandle | None = None
         self._from_graph: tuple[Any, Any, bool] | None = None
@@ -129,10 +130,10 @@ class ModuleProbe(Hook):
             return None
         if torch.compiler.is_compiling():
             return self._trace(module, args, output)
-        if is_transformed() or torch._C._is_tracing():
-            self.passed_over = True
-            return None
         try:
+            if is_transformed() or torch._C._is_tracing():
+                self.passed_over = True
+                return None
             # What we do here is not for `functions` to see, nor for modes of the caller's.
             with torch._C.DisableTorchFunction():
                 self._see(module.training, args, output)
@@ -140,8 +141,13 @@ class ModuleProbe(Hook):
                 if tensor is not None and tensor.requires_grad and not tensor.is_leaf:
                     tensor.register_hook(self._see_gradient)  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
-            self._failed(error)
+            self.failed(error)
         return None
+
+    def failed(self, error: Exception) -> None:
+        """Switch off, which ends no forward or backward pass that is going on."""
+        self.error = self.error or error
+        self.active = False
 
     def about(self) -> dict[str, Any]:
         """What a record says of the module."""
@@ -156,7 +162,10 @@ class ModuleProbe(Hook):
         if self._from_graph is not None:
             args, output, training = self._from_graph
             self._from_graph = None
-            self._see(training, args, output)
+            try:
+                self._see(training, args, output)
+            except Exception as error:  # noqa: BLE001 - a probe must not end a training
+                self.failed(error)
 
     def collect_sums(self) -> None:
         """Hand on the gradient that a compiled graph's `Tap` left."""
@@ -207,7 +216,7 @@ class ModuleProbe(Hook):
             if self._gradients:
                 self._receiver.gradient(self.watched.name, gradient.detach())
         except Exception as error:  # noqa: BLE001 - a probe must not end a training
-            self._failed(error)
+            self.failed(error)
 
 
 def _softmax_axis(module: nn.Module) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from telltales.errors import TelltalesWarning
+from telltales.failures import warn_of
 from telltales.observation import Evaluation, Observation
 from telltales.record import Limits, Record
 from telltales.record_file import RecordWriter, cut_record, read_record
@@ -65,7 +64,7 @@ class Recording:
             return
         try:
             line(self._writer)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - writing must not end a training
             writer, self._writer = self._writer, None
             writer.abandon()
-            warnings.warn(f"the record is written no further: {writer.path}: {error}", TelltalesWarning, stacklevel=4)
+            warn_of(f"the record is written no further, and goes on in memory: {writer.path}", error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,8 @@ class ModeProbe:
     when evaluations have been seen to be right, or none has come for long.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module]) -> None:
+    def __init__(self, models: Mapping[str, nn.Module], failed: Callable[[Exception], None]) -> None:
+        self.failed = failed
         self.last: bool | None = None
         """Whether the last forward pass without gradients was in training mode; None if there was none in the step."""
         self._right = self._steps = 0
@@ -150,8 +151,12 @@ class _Saw(Hook):
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         # It is called at every step: what costs least, and rules out most, comes first.
-        if not torch.is_grad_enabled() and not is_traced():
-            self._probe.saw(module.training)
+        if not torch.is_grad_enabled():
+            try:
+                if not is_traced():
+                    self._probe.saw(module.training)
+            except Exception as error:  # noqa: BLE001 - a hook must not end a training
+                self._probe.failed(error)
 
 
 def _plain(value: Any) -> Any:

@@ -47,16 +47,22 @@ class BackwardProbe:
 
     def begun(self, *_: Any) -> None:
         """A backward pass is going on."""
-        task = torch._C._current_graph_task_id()
-        self.has_seen_one = True
-        if task != self._task:
-            self._task = task
-            self._stale.backward_begins()
-            _when_backward_ends(self._almost)
+        try:
+            task = torch._C._current_graph_task_id()
+            self.has_seen_one = True
+            if task != self._task:
+                self._task = task
+                self._stale.backward_begins()
+                _when_backward_ends(self._almost)
+        except Exception as error:  # noqa: BLE001 - a probe must not end a training
+            self._failed(error)
 
     def _almost(self) -> None:
         # Data-parallel wrappers finish their averaging in a callback that may come after this one: step back once.
-        _when_backward_ends(self._at_the_end)
+        try:
+            _when_backward_ends(self._at_the_end)
+        except Exception as error:  # noqa: BLE001 - a probe must not end a training
+            self._failed(error)
 
     def _at_the_end(self) -> None:
         self._task = -1

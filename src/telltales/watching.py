@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from telltales.acting import UpdateGuard, Verdicts
+from telltales.acting import Callbacks, UpdateGuard, Verdicts
 from telltales.automatic import Automatic
 from telltales.class_errors import class_errors
 from telltales.describing import Description
-from telltales.errors import FindingError, TelltalesError, TelltalesWarning, UsageError
+from telltales.errors import FindingError, ProbeError, RecordError, TelltalesError, UsageError
+from telltales.failures import told, warn_of
 from telltales.finding import Finding
 from telltales.flat_regions import flat_region
 from telltales.flat_values import Watched
@@ -58,6 +59,9 @@ from telltales.waiting import WaitingLosses, assert_number
 
 if TYPE_CHECKING:
     from telltales.report.terminal import LiveTable
+
+FOR_THE_CALLER = FindingError, ProbeError, UsageError
+"""What a loop is ended with: what the caller asked for, did wrong, or would take for watched."""
 
 
 class Watch:
@@ -110,34 +114,38 @@ class Watch:
         rules: Sequence[Rule] = RULES,
         mute: Iterable[str] = (),
     ) -> None:
-        self._models = named_models(model)
-        self._optimizers = named_optimizers(optimizer)
-        self._preset = choose_preset(preset)
-        self._lookout = Lookout(schedule or self._preset.schedule, around_spikes)
-        self._scaler = scaler
+        self._attached: list[Callable[[], object]] = []
+        """What takes away each thing that was put into the training."""
+        self._open = True
         self._next = first_step
-        if ranks and not is_distributed():
-            raise UsageError("there is one process only, none to compare it with", remedy="Leave out ranks.")
-        self._ranks = ranks
-        self._losses = WaitingLosses()
-        self._previous: tuple[int, list[Stack]] = (-2, [])
-        self._noise = NoiseScale()
-        self._description = Description(self._models, self._optimizers)
-        self._left: tuple[int, Left] = (-2, NOTHING_LEFT)
+        self._error: Exception | None = None
+        self._has_failed = self._seen = False
         self._verdicts = Verdicts(rules, mute)
-        self._observers: list[Callable[[Watch], None]] = []
+        self._observers: Callbacks[Watch] = Callbacks("observed steps")
         self._guard: UpdateGuard | None = None
+        self._automatic: Automatic | None = None
         self._report_to: str | os.PathLike[str] | None = None
         self._step: ObservedStep | None = None
-        self._open = True
-        self._seen = False
-        self._error: Exception | None = None
-        self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
-        self._probes = self._placed(modules)
-        self._mode = ModeProbe(self._models)
-        self._automatic: Automatic | None = None
-        self._live: LiveTable | None = None
+        self._recording = Recording(None, {}, limits, None)
         try:
+            self._models = named_models(model)
+            self._optimizers = named_optimizers(optimizer)
+            self._preset = choose_preset(preset)
+            self._lookout = Lookout(schedule or self._preset.schedule, around_spikes)
+            self._scaler = scaler
+            if ranks and not is_distributed():
+                raise UsageError("there is one process only, none to compare it with", remedy="Leave out ranks.")
+            self._ranks = ranks
+            self._losses = WaitingLosses()
+            self._previous: tuple[int, list[Stack]] = (-2, [])
+            self._noise = NoiseScale()
+            self._description = Description(self._models, self._optimizers)
+            self._left: tuple[int, Left] = (-2, NOTHING_LEFT)
+            self._is_main = not is_distributed() or torch.distributed.get_rank() == 0
+            self._probes = self._placed(modules)
+            self._attached.append(self._probes.remove)
+            self._mode = ModeProbe(self._models, self._failed)
+            self._attached.append(self._mode.remove)
             path = path if self._is_main else None
             about = self._description.about(self._preset.name)
             self._recording = Recording(path, about, limits, first_step if resume else None)
@@ -146,10 +154,14 @@ class Watch:
                 self._mode.resume([one for split in every.splits for one in every.of(split)], first_step)
             self._started = time.perf_counter() - self._recording.seconds
             self._automatic = self._self_counting(loss_from)
-            self._live = _live_table() if live and self._is_main else None
-            if self._live is not None:
-                self._verdicts.listen(self._live.tell)
+            if live and self._is_main:
+                self._show(_live_table())
             self._arm()
+        except Exception as error:
+            if isinstance(error, TelltalesError):
+                self._take_away()
+                raise
+            self._end_after_failure(error)
         except BaseException:
             self._take_away()
             raise
@@ -189,9 +201,7 @@ class Watch:
             self._next += 1
             if self._lookout.wants(self._next, loss):
                 self._arm()
-        except FindingError:
-            raise
-        except TelltalesError:
+        except FOR_THE_CALLER:
             self.close("failed")
             raise
         except Exception as error:  # noqa: BLE001 - watching must not end a training
@@ -202,9 +212,13 @@ class Watch:
 
         For a loop that makes many steps at once, out of sight of the hooks. After that many, or fewer, call `passed`.
         """
-        if not self._open:
+        if not self._open or self._error is not None:
             return most
-        return 0 if self._step is not None else self._lookout.free(self._next, most)
+        try:
+            return 0 if self._step is not None else self._lookout.free(self._next, most)
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            self._failed(error)
+            return most
 
     def passed(self, losses: Sequence[float]) -> None:
         """Say that steps are done which needed no look, as many as there are ``losses`` (one each, oldest first).
@@ -238,7 +252,10 @@ class Watch:
         ``loss``: before ``backward``, as the loop has it. `step` does this by itself with a tensor not detached.
         """
         if self._step is not None and self._is_main and self._open:
-            self._description.loss(self.record, loss)
+            try:
+                self._description.loss(self.record, loss)
+            except Exception as error:  # noqa: BLE001 - watching must not end a training
+                self._failed(error)
 
     def evaluation(
         self,
@@ -257,7 +274,9 @@ class Watch:
         assert_number(loss)
         if not isinstance(split, str):
             raise UsageError(f"a split is a name, not {split!r}", remedy="Give evaluation(loss, split).")
-        if self._open and self._is_main:
+        if not self._open or not self._is_main:
+            return
+        try:
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
             classes = class_errors(predicted, targets)
             self._recording.evaluate(Evaluation(self._next, split, value, self._mode.evaluated(), classes))
@@ -267,6 +286,10 @@ class Watch:
                 self._verdicts.hold(finding)
             else:
                 self._raise(finding)
+        except FOR_THE_CALLER:
+            raise
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            self._end_after_failure(error)
 
     def baseline(self, name: str, loss: float) -> None:
         """Say what a simple model reaches on held-out data, as ``"a bigram table", 2.45``: it is to be beaten."""
@@ -287,8 +310,10 @@ class Watch:
         """
         self._verdicts.raise_on(rules)
         self._report_to = report or self._report_to
-        if self._verdicts.looks_before_updates and self._guard is None:
-            self._guard = UpdateGuard(self._models, self._optimizers.values(), self._stop_before_update)
+        if self._verdicts.looks_before_updates and self._guard is None and self._open:
+            stop, failed = self._stop_before_update, self._failed
+            self._guard = UpdateGuard(self._models, self._optimizers.values(), stop, failed)
+            self._attached.append(self._guard.remove)
 
     def on_finding(self, callback: Callable[[Finding], None]) -> None:
         """Call ``callback`` with each finding when it first appears, or is back.
@@ -298,23 +323,20 @@ class Watch:
         self._verdicts.listen(callback)
 
     def on_observed(self, callback: Callable[[Watch], None]) -> None:
-        """Call ``callback`` with this watch after each observed step."""
-        self._observers.append(callback)
+        """Call ``callback`` with this watch after each observed step. One that raises is called no more."""
+        self._observers.add(callback)
 
     def close(self, outcome: str = "finished") -> None:
         """Take every hook away and end the record. What was seen stays in `record`."""
         if self._open and self._error is not None:
             self._end_after_failure(self._error)
-        if self._open:
+        elif self._open:
             self._open = False
             self._step = None
-            self._take_away()
-            losses = self._losses.on_host() if self._is_main else np.zeros(0, np.float32)
-            if self._is_main and len(self.record):
-                self._description.end(self.record)
-            self._recording.close(outcome, self._next - len(losses), losses)
-            if len(self.record):
-                self._verdicts.judge(self.record)
+            for act in (self._take_away, partial(self._end, outcome)):
+                self._attempt(act)
+        if self._attached:
+            self._attempt(self._take_away)
 
     def __enter__(self) -> Self:
         return self
@@ -325,11 +347,27 @@ class Watch:
         self.close("finished" if kind is None else kind.__name__)
 
     def report(self, path: str | os.PathLike[str], title: str | None = None) -> None:
-        """Write what was seen so far as one HTML file. Raises `RecordError` if it can't be written."""
+        """Write what was seen so far as one HTML file.
+
+        Raises `RecordError` if it can't be drawn or written; while the watch goes on, that is a warning.
+        """
+        try:
+            self._draw(path, title)
+        except RecordError as error:
+            if not self._open:
+                raise
+            warn_of("there is no report", error)
+
+    def _draw(self, path: str | os.PathLike[str], title: str | None) -> None:
         from telltales.report.html import write_report
 
         label = Path(path).stem
-        write_report(path, {label: self.record}, title, {label: self.findings()})
+        try:
+            write_report(path, {label: self.record}, title, {label: self.findings()})
+        except RecordError:
+            raise
+        except Exception as error:
+            raise RecordError(f"the report can't be drawn: {told(error)}", where=str(path)) from error
 
     def __str__(self) -> str:
         from telltales.report.findings import findings_text
@@ -343,23 +381,42 @@ class Watch:
         return figure_html(self.record)
 
     def _take_away(self) -> None:
-        self._probes.remove()
-        self._mode.remove()
-        if self._guard is not None:
-            self._guard.remove()
-        if self._automatic is not None:
-            self._automatic.remove()
-        if self._live is not None:
-            self._live.__exit__(None, None, None)
+        """Everything that was put into the training. What fails, or is interrupted, does not keep the rest there, and
+        is taken away by the next call."""
+
+        def take(remove: Callable[[], object]) -> None:
+            remove()
+            self._attached.remove(remove)
+
+        with ExitStack() as every:
+            for remove in self._attached:
+                every.callback(take, remove)
+
+    def _end(self, outcome: str) -> None:
+        """End the record."""
+        losses = self._losses.on_host() if self._is_main else np.zeros(0, np.float32)
+        if self._is_main and len(self.record):
+            self._description.end(self.record)
+        self._recording.close(outcome, self._next - len(losses), losses)
+        if len(self.record):
+            self._verdicts.judge(self.record)
+
+    def _show(self, table: LiveTable) -> None:
+        def live_table(watch: Watch) -> None:
+            table.update(watch.record)
+
+        self._attached.append(partial(table.__exit__, None, None, None))
+        self._observers.add(live_table)
+        self._verdicts.listen(table.tell)
 
     def _placed(self, selection: Selection) -> Probes:
         axes, device, gradients = Axes(), device_of(self._models), self._preset.activation_gradients
         probes = [
-            ModuleProbe(Watched(name, flat_region(module)), module, axes, device, gradients, self._failed)
+            ModuleProbe(Watched(name, flat_region(module)), module, axes, device, gradients)
             for name, module in chosen_modules(self._models, selection).items()
         ]
         roots = {prefix: unwrapped(model) for prefix, model in self._models.items()}
-        functions = FunctionProbe(roots, selects(selection), axes, gradients, self._failed)
+        functions = FunctionProbe(roots, selects(selection), axes, gradients)
         compiled = [part for model in self._models.values() for part in compiled_parts(model)]
         return Probes(probes, functions, compiled, some_only=selection is not None)
 
@@ -368,7 +425,10 @@ class Watch:
             return None
         if not self._optimizers:
             raise UsageError("steps count themselves at an optimizer's updates", remedy="Give the optimizer, too.")
-        return Automatic(loss_from, list(self._optimizers.values())[-1], self.step, self.look_at_loss)
+        optimizer = list(self._optimizers.values())[-1]
+        automatic = Automatic(loss_from, optimizer, self.step, self.look_at_loss, self._failed)
+        self._attached.append(automatic.remove)
+        return automatic
 
     def _arm(self) -> None:
         """Look at the next step. Raises `UsageError` for a model that was sharded by now."""
@@ -407,6 +467,7 @@ class Watch:
         unfired = self._probes.unfired() if not self._seen else []
         self._seen = True
         self._probes.stop()
+        failures = self._probes.drop_failed()
         self._losses.clear()
         self._previous = self._next, step.parameters.gradients
         self._left = self._next, step.stale.left
@@ -417,6 +478,8 @@ class Watch:
             return None
         if unfired:
             self.record.about["unfired"] = unfired
+        if failures:
+            self._switched_off(failures)
         if pair is not None and "batch_size" in observation.scalars:
             scale = self._noise.update(*pair, observation.scalars["batch_size"])
             observation = replace(observation, scalars={**observation.scalars, "noise_scale": scale})
@@ -424,10 +487,7 @@ class Watch:
         self._description.batch(self.record, step.batch)
         self._description.ranks(self.record, differing, self._next)
         self._recording.observe(observation)
-        if self._live is not None:
-            self._live.update(self.record)
-        for observer in self._observers:
-            observer(self)
+        self._observers.call(self)
         return self._verdicts.observed(self.record)
 
     def _raise(self, finding: Finding | None) -> None:
@@ -438,7 +498,8 @@ class Watch:
         """The step is looked at as far as it came, so that the record has its readings and the first bad place."""
         if self._step is not None:
             self._losses.add(math.nan)
-            self._observe(self._step, None, None, None)
+            look = partial(self._observe, self._step, None, None, None)
+            self._attempt(look, "the step that ends the training is not in the record")
             self._next += 1
             every = [one for root in self.findings() for one in root.every()]
             finding = next((one for one in every if one.rule == finding.rule), finding)
@@ -449,7 +510,10 @@ class Watch:
     def _stop(self, finding: Finding) -> FindingError:
         self.close(FindingError.__name__)
         if self._report_to is not None and self._is_main:
-            self.report(self._report_to)
+            try:
+                self.report(self._report_to)
+            except RecordError as error:
+                warn_of("there is no report", error)
         return FindingError(finding)
 
     def _failed(self, error: Exception) -> None:
@@ -460,12 +524,28 @@ class Watch:
         self._error = self._error or error
 
     def _end_after_failure(self, error: Exception) -> None:
-        trace = traceback.extract_tb(error.__traceback__)
-        place = f" ({Path(trace[-1].filename).name}, line {trace[-1].lineno})" if trace else ""
-        fact = f"watching stops at step {self._next}: {type(error).__name__}: {error}{place}"
         self._error = None
+        step, is_first, self._has_failed = self._next, not self._has_failed, True
         self.close("failed")
-        warnings.warn(fact, TelltalesWarning, stacklevel=3)
+        if is_first:
+            warn_of(f"watching stops at step {step}", error)
+
+    def _attempt(self, act: Callable[[], object], fact: str = "the watch is closed, and may lack the end") -> None:
+        """Say so if it fails, unless it was said already that the watch has failed."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            is_first, self._has_failed = not self._has_failed, True
+            if is_first:
+                warn_of(fact, error)
+
+    def _switched_off(self, failures: dict[str, Exception]) -> None:
+        """Note what failed, and is watched no more; the first time with a warning."""
+        known = self.record.about.setdefault("switched_off", {})
+        if not known:
+            names, (error, *_) = ", ".join(failures), failures.values()
+            warn_of(f"from step {self._next} on a part is watched no more, and all others are ({names})", error)
+        known |= {name: told(error) for name, error in failures.items()}
 
 
 watch = Watch

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from telltales.catalogue import CATALOGUE
-from telltales.errors import TelltalesWarning, UsageError
+from telltales.errors import UsageError
+from telltales.failures import warn_of
 from telltales.finding import Finding
 from telltales.record import Record
 from telltales.verdicts.grouping import grouped
@@ -83,8 +83,7 @@ class Judge:
             return rule.findings(run)
         except Exception as error:  # noqa: BLE001 - a rule must not end a training
             self._rules.remove(rule)
-            fact = f"the rule {rule.entry.rule} failed and is left out: {type(error).__name__}: {error}"
-            warnings.warn(fact, TelltalesWarning, stacklevel=4)
+            warn_of(f"the rule {rule.entry.rule} failed and is left out", error)
             return []
 
     def _is_muted(self, finding: Finding) -> bool:
