@@ -221,6 +221,11 @@ def test_the_notebooks_and_the_site_have_what_they_need(
     assert run[1:] == [part.format(project=installed.project) for part in called]
 
 
+def test_the_audit_asks_for_nothing_more(installed: Sandbox) -> None:
+    installed.run("audit", "--offline")
+    assert installed.calls() == [[str(installed.home), f"{installed.project}/supply/audit.py", "--offline"]]
+
+
 def test_an_unknown_benchmark_is_misuse(installed: Sandbox) -> None:
     status, _, err = installed.run("bench", "sped")
     assert (status, err) == (2, "lab: there are five benchmarks: faults, quiet, speed, gpu and watching\n")
