@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import small
+from charloom.checkpoint import load_checkpoint, save_checkpoint
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import CheckpointError, ConfigError, RunError
 from charloom.fitting import fit_run
-from charloom.runs import Run, all_runs
+from charloom.runs import DamagedRunWarning, Run, all_runs
 
 QUICK = TrainingConfig(**small.QUICK)
 SMALL_MLP = ModelConfig(**small.SMALL_MLP)
@@ -158,3 +159,80 @@ def test_weights_of_another_shape_are_refused(data: Dataset, tmp_path: Path) -> 
     bigram = make(data, tmp_path / "runs", ModelConfig(model="bigram"))
     with pytest.raises(CheckpointError):
         replace(bigram, model=ModelConfig(model="unigram")).text_model()
+
+
+def test_weights_that_are_not_the_results_are_refused(data: Dataset, tmp_path: Path) -> None:
+    run, other = (make(data, tmp_path / "runs", name=name) for name in ("run", "other"))
+    arrays, state = load_checkpoint(other.best_path)
+    assert run.text_model().sample(3)
+    save_checkpoint(run.best_path, arrays | {"output.bias": arrays["output.bias"] + 1}, state)
+    with pytest.raises(CheckpointError, match="not the weights of the run's result"):
+        run.text_model()
+
+
+def test_a_network_of_impossible_size_is_refused_before_it_is_made(data: Dataset, tmp_path: Path) -> None:
+    run = make(data, tmp_path / "runs")
+    for sizes in ({"hidden": 10**12}, {"layers": 10**12}, {"embedding": 10**15, "context_length": 10**15}):
+        with pytest.raises(CheckpointError):
+            replace(run, model=replace(run.model, **sizes)).text_model()
+
+
+def test_a_damaged_run_is_left_out_of_the_list_and_hides_no_other(data: Dataset, tmp_path: Path) -> None:
+    unigram = ModelConfig(model="unigram")
+    runs = [make(data, tmp_path, unigram, name) for name in ("a", "b", "c", "d")]
+    (runs[1].folder / "config.json").write_text("{")
+    result = json.loads((runs[2].folder / "result.json").read_text())
+    (runs[2].folder / "result.json").write_text(json.dumps(result | {"parameters": 1}))
+    with pytest.warns(DamagedRunWarning) as warned:
+        assert sorted(run.name for run in all_runs(tmp_path)) == ["a", "d"]
+    assert sorted(str(one.message).partition(": ")[2].partition(":")[0] for one in warned) == [
+        f"{tmp_path}/b/config.json",
+        f"{tmp_path}/c/result.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda result: result.pop("dev"),
+        lambda result: result.update(more=1),
+        lambda result: result.update(dev=3),
+        lambda result: result["dev"]["loss"].update(nats="2"),
+        lambda result: result["dev"]["loss"].pop("nats"),
+        lambda result: result.update(parameters=1.5),
+        lambda result: result.update(seconds=10**400),
+        lambda result: result["reference"]["items"].pop(),
+        lambda result: result["reference"].update(items=dict.fromkeys("abc", 1)),
+        lambda result: result.update(reference=None),
+    ],
+)
+def test_a_foreign_result_is_refused(data: Dataset, tmp_path: Path, damage: Callable[[Any], object]) -> None:
+    run = make(data, tmp_path / "runs", ModelConfig(model="unigram"))
+    path = run.folder / "result.json"
+    result = json.loads(path.read_text())
+    del result["sha256"]
+    path.write_text(json.dumps(result))
+    assert run.result() == result
+    damage(result)
+    path.write_text(json.dumps(result))
+    with pytest.raises(CheckpointError, match="not the result of a run"):
+        run.result()
+
+
+@pytest.mark.parametrize("damage", [lambda text: text.replace("1", "2", 1), lambda text: text[:50], lambda text: ""])
+def test_a_damaged_history_is_refused(data: Dataset, tmp_path: Path, damage: Callable[[str], str]) -> None:
+    run = make(data, tmp_path / "runs")
+    assert [one.step for one in run.history()] == [10, 20, 30, 40]
+    run.history_path.write_text(damage(run.history_path.read_text()))
+    with pytest.raises(CheckpointError, match="damaged"):
+        run.history()
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"step": 1}', "[" * 100_000, '{"step": "1"}'])
+def test_a_line_of_history_that_is_none_is_named(data: Dataset, tmp_path: Path, line: str) -> None:
+    run = Run.create(data, SMALL_MLP, QUICK, root=tmp_path / "runs")
+    assert run.history() == ()
+    run.history_path.write_text(line)
+    with pytest.raises(CheckpointError, match="not a measurement") as caught:
+        run.history()
+    assert caught.value.where == f"{run.history_path}, line 1"

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom import models
-from charloom.checkpoint import load_checkpoint, read_json, write_atomically, write_sealed
+from charloom.checkpoint import digest_of_arrays, load_checkpoint, read_json, write_atomically, write_sealed
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import CharloomError, CheckpointError, ConfigError, RunError
@@ -205,6 +205,9 @@ class Run:
                 "the run has no weights yet", where=str(self.folder), remedy="Train it to a checkpoint first."
             )
         arrays, _ = load_checkpoint(self.best_path)
+        result = self.result() if self.finished else None
+        if result is not None and digest_of_arrays(arrays) != result["weights_sha256"]:
+            raise CheckpointError("these are not the weights of the run's result", where=str(self.best_path))
         vocabulary = self.vocabulary()
         if self.model.counted:
             family = models.counted_family(self.model.family)
@@ -222,8 +225,8 @@ class Run:
             )
             load_arrays(model, arrays)
             model.eval()
-        reference = self.result()["reference"] if self.finished else None
-        return TextModel(self.model, model, vocabulary, self.data, Reference(**reference) if reference else None)
+        reference = None if result is None else Reference(**result["reference"])
+        return TextModel(self.model, model, vocabulary, self.data, reference)
 
 
 class DamagedRunWarning(UserWarning):
