@@ -66,7 +66,7 @@ NAVIGATION = {
     ),
     "Reference": ("docs/statistics/README", "docs/rules/README"),
     "API": tuple(f"reference/{name}" for name in REFERENCE),
-    "Project": ("SECURITY", "CONTRIBUTING", "CHANGELOG"),
+    "Project": ("SECURITY", "CONTRIBUTING", "CHANGELOG", "docs/licences"),
 }
 
 
