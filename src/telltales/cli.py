@@ -169,7 +169,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong as the other errors are said."""
 
     def error(self, message: str) -> NoReturn:
-        from telltales.report.words import visible
+        from telltales.visible import visible
 
         self.exit(UsageError.exit_status, f"{self.format_usage()}telltales: error: {visible(message)}\n")
 
@@ -261,7 +261,7 @@ def _complain(error: TelltalesError) -> None:
 
 def _say(message: str) -> None:
     from telltales.report.sparkline import for_encoding
-    from telltales.report.words import visible
+    from telltales.visible import visible
 
     if sys.stderr is not None:
         print(for_encoding(visible(message), sys.stderr.encoding), file=sys.stderr)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from telltales.visible import visible
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """From the worst on: it will not train; it trains badly; it is worth knowing."""
@@ -75,7 +77,8 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        return "\n".join(self._lines(""))
+        # Names come from models and from files of anyone's: none of them is to move the cursor of a terminal.
+        return "\n".join(map(visible, self._lines("")))
 
     def _lines(self, indent: str) -> Iterable[str]:
         when = "before training" if self.step == BEFORE_TRAINING else f"since step {self.step:,}"

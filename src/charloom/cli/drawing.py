@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
+from charloom.characters import printable
 from charloom.cli.console import out
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -68,8 +69,8 @@ def to_svg(xs: Sequence[float], ys: Sequence[float], *, mark: float, x: str, y: 
         f'<polyline points="{curve}" fill="none" stroke="#2a7fb8" stroke-width="2"/>'
         f'<path d="M{mark_x:.1f} 24V{base}" stroke="#d55e00" stroke-dasharray="5 4"/>'
         f'<text x="{mark_x + 6:.1f}" y="36">{mark:.2g}</text>'
-        f'<text x="{left + inner_width / 2}" y="{height - 8}" text-anchor="middle">{escape(x)} (log scale)</text>'
-        f'<text x="{left}" y="14">{escape(y)}</text></svg>\n'
+        f'<text x="{left + inner_width / 2}" y="{height - 8}" text-anchor="middle">{escape(printable(x))} (log scale)</text>'
+        f'<text x="{left}" y="14">{escape(printable(y))}</text></svg>\n'
     )
 
 

@@ -26,7 +26,8 @@ from telltales.report.description import (
 )
 from telltales.report.selection import on_all
 from telltales.report.style import DIVERGING, LIGHT, SEQUENTIAL
-from telltales.report.words import shorten, visible
+from telltales.report.words import shorten
+from telltales.visible import visible
 
 LONGEST_NAME = 150
 COLUMN_INCHES, ROW_INCHES = 5.2, 2.8

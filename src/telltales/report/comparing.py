@@ -21,7 +21,8 @@ from telltales.report.layer_table import OUTERMOST
 from telltales.report.layers import LayerRow, layers, observed_at
 from telltales.report.plain import aligned, cut, loss_words
 from telltales.report.summary import Overview, overview, plain_json
-from telltales.report.words import counted, number, visible
+from telltales.report.words import counted, number
+from telltales.visible import visible
 
 LINES_PER_MEASURE = 4
 """So many layers are named for each measure; how many more differ is said."""

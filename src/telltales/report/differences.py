@@ -15,7 +15,8 @@ from telltales.report.layer_table import OUTERMOST
 from telltales.report.layers import LayerRow, Measure
 from telltales.report.plain import precise
 from telltales.report.summary import NonFinite, Overview, loss_at, loss_curve, loss_window
-from telltales.report.words import counted, number, share, visible
+from telltales.report.words import counted, number, share
+from telltales.visible import visible
 
 # From where on a difference counts as marked. Its size is how many times as large as this it is.
 LOSS = 0.02

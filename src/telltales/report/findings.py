@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from telltales.finding import SEVERITIES, Finding
 from telltales.record import Record
-from telltales.report.words import visible
+from telltales.visible import visible
 
 
 def findings_text(findings: Sequence[Finding], record: Record, label: str | None = None, width: int = 100) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from telltales.report.layers import LayerRow, Measure
 from telltales.report.plain import aligned, columns, cut
 from telltales.report.selection import common_prefix_removed
-from telltales.report.words import number, share, visible
+from telltales.report.words import number, share
+from telltales.visible import visible
 
 ROOM_FOR_NAMES = 28
 """Where longer names have fewer columns than this, columns of numbers make room."""

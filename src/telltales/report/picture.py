@@ -8,7 +8,8 @@ from telltales.report.description import Figure
 from telltales.report.marks import figure_svg
 from telltales.report.style import NOTEBOOK_STYLE
 from telltales.report.svg import Markup, decimal, element, raw, text
-from telltales.report.words import text_width, visible
+from telltales.report.words import text_width
+from telltales.visible import visible
 
 MARGIN = 16
 TITLE_SIZE, SAID_SIZE = 14, 12

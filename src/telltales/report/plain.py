@@ -6,7 +6,8 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from telltales.report.words import number, visible
+from telltales.report.words import number
+from telltales.visible import visible
 
 
 def columns(text: str) -> int:

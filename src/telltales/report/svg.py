@@ -8,7 +8,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from telltales.report.words import shorten, visible
+from telltales.report.words import shorten
+from telltales.visible import visible
 
 
 class Markup(str):

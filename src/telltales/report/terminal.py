@@ -30,7 +30,8 @@ from telltales.report.summary import (
     loss_curve,
     overview,
 )
-from telltales.report.words import counted, number, share, visible
+from telltales.report.words import counted, number, share
+from telltales.visible import visible
 
 if TYPE_CHECKING:
     from rich.live import Live

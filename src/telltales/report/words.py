@@ -1,39 +1,18 @@
-"""Words and numbers as a figure shows them: visible, short, and of known width. No markup here."""
+"""Words and numbers as a figure shows them: short, and of known width. No markup here."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
 
-JOINERS = "\u200c\u200d"
-"""Invisible, but scripts and emoji need them."""
+from telltales.visible import visible
+
 LONGEST_NAME, SHORTEST_PART = 300, 3
 """In characters: names that are cut part by part, and what stays of a part."""
 
 _NARROW = frozenset("fijlrtI.,:;|!'`()[]{}/ ")
 _WIDE = frozenset("mwMW@%—…")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def visible(text: object) -> str:
-    """``text`` with every character that can't be seen, or that turns the reading direction, written as an escape.
-
-    What remains is legal in XML, and two different names look different.
-    """
-    return "".join(_escaped(character) if _hidden(character) else character for character in str(text))
-
-
-def _hidden(character: str) -> bool:
-    category = unicodedata.category(character)
-    noncharacter = ord(character) & 0xFFFE == 0xFFFE
-    return noncharacter or (category in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in JOINERS)
-
-
-def _escaped(character: str) -> str:
-    point = ord(character)
-    if point <= 0xFF:
-        return f"\\x{point:02x}"
-    return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
 
 
 def text_width(text: str, size: float = 11) -> float:

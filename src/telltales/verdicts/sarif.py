@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from telltales.catalogue import CATALOGUE
 from telltales.finding import Finding
+from telltales.visible import visible
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -44,13 +47,25 @@ def _rule(name: str) -> dict[str, Any]:
 def _result(finding: Finding, path: str, root: Finding | None) -> dict[str, Any]:
     follows = f" It follows from {root.rule}." if root else ""
     places = finding.places or ((finding.where,) if finding.where else ())
-    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": path}}}
+    location: dict[str, Any] = {"physicalLocation": {"artifactLocation": {"uri": _address(path)}}}
     if places:
-        location["logicalLocations"] = [{"fullyQualifiedName": place, "kind": "module"} for place in places]
+        location["logicalLocations"] = [{"fullyQualifiedName": visible(one), "kind": "module"} for one in places]
     return {
-        "ruleId": finding.rule,
-        "level": finding.severity,
-        "message": {"text": f"{finding.evidence}.{follows} {finding.why} {finding.remedy}"},
+        "ruleId": visible(finding.rule),
+        "level": visible(finding.severity),
+        "message": {"text": _plain(f"{finding.evidence}.{follows} {finding.why} {finding.remedy}")},
         "locations": [location],
         "properties": {"step": finding.step, "found": finding.found},
     }
+
+
+def _address(path: str) -> str:
+    """The path as a reference by the rules for addresses: nothing in it is taken for a scheme, a query or a place."""
+    if Path(path).is_absolute():
+        return Path(path).as_uri()
+    return quote(Path(path).as_posix(), errors="surrogatepass")
+
+
+def _plain(text: str) -> str:
+    """Text as a reader sees it: SARIF takes ``[text](address)`` for a link."""
+    return visible(text).replace("](", "] (")
