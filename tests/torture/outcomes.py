@@ -18,6 +18,9 @@ Outcome = dict[str, Any]
 TIMED = {"seconds", "history_bytes", "history_sha256"}
 """What depends on how long the training took: its history says so, in more digits or fewer."""
 
+UNCOMPARED = {"seconds", "stale_gradients"}
+"""Of a record: the time, and what is seen in comparison with the step before, which after a resumption is not known."""
+
 
 def outcome(folder: Path) -> Outcome:
     """All that a finished run holds, but for its name and the time that it took."""
@@ -71,7 +74,7 @@ def _history(path: Path) -> Any:
 
 def _record(path: Path) -> Any:
     record = read_record(path)
-    arrays: dict[str, Any] = {name: record.scalar(name) for name in SCALARS if name != "seconds"}
+    arrays: dict[str, Any] = {name: record.scalar(name) for name in SCALARS if name not in UNCOMPARED}
     arrays |= {"steps": record.steps, "losses": record.losses.mean, "losses at": record.losses.steps}
     for kind, table in record.tables.items():
         arrays |= {f"{kind} {column}": record.values(kind, column) for column in table.columns}

@@ -51,10 +51,12 @@ def environment(**more: str) -> dict[str, str]:
 class ForkServer:
     """Forks a child for each command. Only on systems that fork."""
 
-    def __init__(self, *, within: Sequence[str] = ()) -> None:
-        """``within``: a command to start the server with, such as ``unshare -m``."""
+    def __init__(self, *, within: Sequence[str] = (), compiled: bool = False) -> None:
+        """``within``: a command to start the server with, such as ``unshare -m``. ``compiled``: with the compiled loop
+        loaded, which takes some ten seconds where it was never compiled.
+        """
         self._files = tempfile.TemporaryDirectory()
-        command = [*within, sys.executable, "-P", "-m", "torture.processes"]
+        command = [*within, sys.executable, "-P", "-m", "torture.processes", *["compiled"] * compiled]
         self._server = subprocess.Popen(
             command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -66,8 +68,10 @@ class ForkServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         assert self._server.stdin is not None
+        assert self._server.stdout is not None
         self._server.stdin.close()
         self._server.wait(WAIT)
+        self._server.stdout.close()
         self._files.cleanup()
 
     @property
@@ -141,7 +145,7 @@ def _serve() -> None:
 
     answers = os.dup(1)
     os.dup2(2, 1)
-    _import_everything()
+    _import_everything("compiled" in sys.argv)
     gc.collect()
     gc.freeze()
 
@@ -161,7 +165,7 @@ def _serve() -> None:
         answer(status=os.waitstatus_to_exitcode(status))
 
 
-def _import_everything() -> None:
+def _import_everything(compiled: bool) -> None:
     """What commands import late, and the compiled loop, which is loaded when it is first called."""
     import charloom.cli
     import charloom.fitting
@@ -171,11 +175,9 @@ def _import_everything() -> None:
     import charloom.watching
     import telltales.cli
     import telltales.report.html  # noqa: F401
-    from charloom.compiled import available
 
     names = [f"{first}{second}a" for first in "bcdfghjk" for second in "aeiou"]
-    engines = ["torch", "compiled"] if available() else ["torch"]
-    for engine in engines:
+    for engine in ("torch", "compiled") if compiled else ("torch",):
         for batches in ("rows", "distinct"):
             data = charloom.load_data(names)
             charloom.train(data, hidden=4, embedding=2, steps=2, batch_size=2, engine=engine, batches=batches)
