@@ -81,6 +81,7 @@ def right_lines(question: Question, seed: int) -> list[str]:
 
 def asked(tmp_path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((tmp_path / "runs" / "recall.json").read_text())
+    assert len(content.pop("sha256")) == 64
     return content
 
 
@@ -434,6 +435,8 @@ def test_a_narrow_terminal_without_colours_or_unicode(tmp_path: Path) -> None:
         ('{"format": 2, "sessions": 0, "questions": {}}', "format 2 instead of 1"),
         ('{"format": 1, "sessions": -1, "questions": {}}', "sessions of the file is -1"),
         ('{"format": 1, "sessions": true, "questions": {}}', "sessions of the file is True"),
+        ('{"format": 1, "sessions": 1' + "0" * 400 + ', "questions": {}}', "not a whole number from 0 to"),
+        ('{"format": 1, "sessions": 1, "questions": {}, "sha256": "a"}', "the checksum does not match"),
         ('{"format": 1, "sessions": 1, "questions": []}', "questions is no object"),
         ('{"format": 1, "sessions": 1, "questions": {"a": {}}}', "question 'a' has not the fields"),
         (

@@ -6,7 +6,6 @@ A question is in box 1 to 5. Right at the first try, it goes up a box; wrong, ba
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +17,7 @@ from charloom.recall.questions import Question
 
 FORMAT = 1
 BOXES = 5
+MOST_SESSIONS = 1 << 32
 
 
 class StateError(CharloomError):
@@ -100,7 +100,7 @@ def read_memory(path: Path) -> Memory:
 
 def write_memory(path: Path, memory: Memory) -> None:
     """Write so that either the old file stands or the new one. Raises `StateError` when that fails."""
-    from charloom.checkpoint import write_json
+    from charloom.checkpoint import write_sealed
 
     content = {
         "format": FORMAT,
@@ -109,7 +109,7 @@ def write_memory(path: Path, memory: Memory) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, content)
+        write_sealed(path, content)
     except (CheckpointError, OSError) as error:
         fact = error.fact if isinstance(error, CheckpointError) else f"cannot be written ({error.strerror})"
         raise StateError(fact, where=str(path), remedy="Name another file with --state.") from None
@@ -118,9 +118,9 @@ def write_memory(path: Path, memory: Memory) -> None:
 def _memory(content: Any) -> Memory:
     if not isinstance(content, dict) or set(content) != {"format", "sessions", "questions"}:
         raise ValueError("not a file of charloom recall")
-    if content["format"] != FORMAT or isinstance(content["format"], bool):
+    if type(content["format"]) is not int or content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r} instead of {FORMAT}")
-    sessions = _integer(content, "sessions", "the file", 0, math.inf)
+    sessions = _integer(content, "sessions", "the file", 0, MOST_SESSIONS)
     if not isinstance(content["questions"], dict):
         raise ValueError("questions is no object")
     cards = {id: _card(id, card, sessions) for id, card in content["questions"].items()}
