@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Callable
 
+_JOINERS = "\u200c\u200d"
+"""Invisible, but scripts and emoji need them."""
 _KINDS = {"Cc": "control", "Cn": "unassigned", "Co": "private use", "Cs": "lone surrogate"}
 
 
@@ -26,3 +30,22 @@ def identify(character: str) -> str:
 def printable(text: str) -> str:
     """``text`` with escapes for what cannot be printed, such as the stray bytes that a file name may hold."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def harmless(text: str) -> str:
+    """``text`` with escapes for what moves a cursor, turns the reading direction or hides; line ends and tabs stay."""
+    return _escaping(text, lambda character: ascii(character)[1:-1])
+
+
+def harmless_json(text: str) -> str:
+    """The same for JSON, whose escapes a reader takes back."""
+    return _escaping(text, lambda character: json.dumps(character)[1:-1])
+
+
+def _escaping(text: str, escape: Callable[[str], str]) -> str:
+    hidden = {ord(character): escape(character) for character in set(text) if _moves_or_hides(character)}
+    return text.translate(hidden) if hidden else text
+
+
+def _moves_or_hides(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in f"\n\t{_JOINERS}"

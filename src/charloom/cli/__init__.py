@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 import warnings
@@ -11,10 +10,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
-from rich.markup import escape
+from rich import markup
 
 from charloom.cli.checking import check
-from charloom.cli.console import explain, log
+from charloom.cli.console import err, explain, log, out
 from charloom.cli.counting import count
 from charloom.cli.data import describe
 from charloom.cli.experimenting import experiment
@@ -23,6 +22,7 @@ from charloom.cli.judging import evaluate, ladder, runs
 from charloom.cli.options import with_values
 from charloom.cli.quickstart import quickstart
 from charloom.cli.recalling import recall
+from charloom.cli.streams import drop, open_missing
 from charloom.cli.training import find_lr, train
 from charloom.errors import CharloomError
 
@@ -40,6 +40,8 @@ app = App(
     version=lambda: version("telltales"),
     version_flags=["--version"],
     help_format="plaintext",
+    console=out,
+    error_console=err,
     suppress_keyboard_interrupt=False,  # It would end without a word.
 )
 for command in (
@@ -66,10 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     tokens = with_values([token for token in tokens if token != "--debug"])
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal that cannot show a character shows `?`.
-    warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {escape(str(message))}")
+    warnings.showwarning = lambda message, *_, **__: log(f"[yellow]Note:[/] {markup.escape(str(message))}")
     try:
         app(tokens, exit_on_error=False, print_error=True, result_action="return_none")
         sys.stdout.flush()
@@ -87,5 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output is gone, as with `| head`. Nothing is left to say, nor to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        drop(sys.stdout)
+        explain(CharloomError(error.strerror or str(error), where=str(error.filename or "standard output")))
+        sys.exit(CharloomError.exit_status)

@@ -9,10 +9,11 @@ import shlex
 import sys
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich import markup
 from rich.table import Table
 
+from charloom.characters import harmless, harmless_json, printable
+from charloom.cli.streams import Harmless, Messages
 from charloom.errors import CharloomError
 
 COMMANDS = (
@@ -32,14 +33,19 @@ COMMANDS = (
     "runs",
 )
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+out = Harmless(soft_wrap=False)
+err = Harmless(file=Messages())
 
 
 def typed(text: str) -> str:
     """``text`` with the command as the user typed it, which `./lab` tells, in place of `charloom`."""
     command = os.environ.get("CHARLOOM_COMMAND", "charloom")
     return re.sub(rf"\bcharloom (?=({'|'.join(COMMANDS)})\b)", lambda _: f"{shlex.quote(command)} ", text)
+
+
+def escape(name: object) -> str:
+    """A name as it can stand in rich markup, on one line."""
+    return markup.escape(printable(str(name)))
 
 
 def log(message: str) -> None:
@@ -49,19 +55,19 @@ def log(message: str) -> None:
 
 def explain(error: CharloomError) -> None:
     """An error as a person reads it: what, where, and what to do."""
-    place = f"{escape(error.where)}: " if error.where else ""
-    err.print(f"[bold red]Error:[/] {place}{escape(error.fact)}", soft_wrap=True)
+    place = f"{markup.escape(error.where)}: " if error.where else ""
+    err.print(f"[bold red]Error:[/] {place}{markup.escape(error.fact)}", soft_wrap=True)
     if error.remedy:
-        err.print(escape(typed(error.remedy)), soft_wrap=True)
+        err.print(markup.escape(typed(error.remedy)), soft_wrap=True)
 
 
 def print_json(content: Any) -> None:
     """JSON on standard output, in UTF-8 whatever the terminal's encoding."""
-    line(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    line(harmless_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def line(text: str) -> None:
-    """One line of plain text on standard output, in UTF-8, with no markup and no wrapping."""
+    """A line of plain text on standard output, in UTF-8, with no markup and no wrapping."""
     raw(text.encode("utf-8", "replace") + b"\n")
 
 
@@ -71,21 +77,26 @@ def escaped(text: str) -> str:
 
 
 def raw(content: bytes) -> None:
-    """Bytes on standard output, at once."""
+    """Text in UTF-8 on standard output, at once; to a file or a pipe just as it is."""
+    if sys.stdout.isatty():
+        content = harmless(content.decode(errors="replace")).encode()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
 def table(title: str, columns: dict[str, str], rows: list[list[str]], caption: str | None = None) -> None:
-    """A table on standard output, its title and caption optional. ``columns`` maps headings to `left` or `right`."""
+    """A table on standard output, its title and caption optional. ``columns`` maps headings to `left` or `right`.
+
+    Cells are rich markup: names in them are to be escaped.
+    """
     drawn = Table(title=escape(title) or None, title_justify="left", title_style="bold")
     for heading, justification in columns.items():
-        drawn.add_column(heading, justify="right" if justification == "right" else "left", overflow="fold")
+        drawn.add_column(escape(heading), justify="right" if justification == "right" else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     out.print(drawn)
     if caption:
-        out.print(caption, style="dim")
+        out.print(escape(caption), style="dim")
 
 
 def number(value: float | None, digits: int = 4) -> str:

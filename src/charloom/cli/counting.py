@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from cyclopts import Parameter
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from charloom.characters import code_point
-from charloom.cli.console import err, escaped, log, out, print_json, table
+from charloom.cli.console import err, escape, escaped, log, out, print_json, table
 from charloom.cli.options import DataFlags, Json
 from charloom.compiled import tell_when_compiling
 from charloom.config import BUILTIN_DATA, DataConfig

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from charloom.cli.console import out, print_json, table
+from charloom.cli.console import escape, out, print_json, table
 from charloom.cli.options import DataFlags, Json
 from charloom.config import DataConfig
 

@@ -60,6 +60,7 @@ def to_svg(xs: Sequence[float], ys: Sequence[float], *, mark: float, x: str, y: 
     )
     mark_x = left + _across(mark, xs) * inner_width
     base = height - bottom
+    x, y = escape(printable(x)), escape(printable(y))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" font-size="13">'
@@ -69,8 +70,8 @@ def to_svg(xs: Sequence[float], ys: Sequence[float], *, mark: float, x: str, y: 
         f'<polyline points="{curve}" fill="none" stroke="#2a7fb8" stroke-width="2"/>'
         f'<path d="M{mark_x:.1f} 24V{base}" stroke="#d55e00" stroke-dasharray="5 4"/>'
         f'<text x="{mark_x + 6:.1f}" y="36">{mark:.2g}</text>'
-        f'<text x="{left + inner_width / 2}" y="{height - 8}" text-anchor="middle">{escape(printable(x))} (log scale)</text>'
-        f'<text x="{left}" y="14">{escape(printable(y))}</text></svg>\n'
+        f'<text x="{left + inner_width / 2}" y="{height - 8}" text-anchor="middle">{x} (log scale)</text>'
+        f'<text x="{left}" y="14">{y}</text></svg>\n'
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from charloom.cli.console import out, print_json, table
+from charloom.cli.console import escape, out, print_json, table
 from charloom.cli.options import DataFlags, Json, RunsFolder
 from charloom.config import DataConfig
 from charloom.errors import ConfigError, RunError
@@ -255,10 +255,10 @@ def _run(
     if json:
         print_json(results)
     else:
-        out.print(made.said, style="dim")
+        out.print(escape(made.said), style="dim")
         for one in made.tables():
-            table(one.title, dict(one.columns), [list(row) for row in one.rows], one.caption)
-        out.print(f"The whole of it: {html}", soft_wrap=True)
+            table(one.title, dict(one.columns), [[escape(cell) for cell in row] for row in one.rows], one.caption)
+        out.print(f"The whole of it: {escape(html)}", soft_wrap=True)
 
 
 def _fit(run: Run, dataset: Dataset, resume: bool, watch: str | None, place: str) -> None:

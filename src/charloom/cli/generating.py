@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.markup import escape
 
-from charloom.cli.console import escaped, line, log, out, print_json, raw
+from charloom.cli.console import escape, escaped, line, log, out, print_json, raw
 from charloom.cli.options import Json, RunName, RunsFolder, SamplingFlags, Switch
 from charloom.compiled import available, tell_when_compiling
 from charloom.config import SamplingConfig

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charloom.cli.console import line, log, number, out, table
+from charloom.cli.console import escape, line, log, number, out, table
 from charloom.errors import ConfigError
 from charloom.healing import Change, healed
 from charloom.watching import Diagnosis, diagnose
@@ -68,7 +68,8 @@ def show_healing(report: dict[str, Any]) -> None:
     ]
     table("Before and after, in nats/char", {"": "left", "before": "right", "healed": "right"}, rows)
     folder: Path = report["folder"]
-    out.print(f"Side by side: telltales compare {folder.parent / report['before']['run']} {folder} --html healed.html")
+    before_folder = folder.parent / report["before"]["run"]
+    out.print(f"Side by side: telltales compare {escape(before_folder)} {escape(folder)} --html healed.html")
 
 
 def as_json(report: dict[str, Any]) -> dict[str, Any]:

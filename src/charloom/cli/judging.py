@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from charloom.cli.console import number, out, print_json, table
+from charloom.cli.console import escape, number, out, print_json, table
 from charloom.cli.options import DataFlags, Json, RunName, RunsFolder, SamplingFlags, Switch, TrainingFlags
 from charloom.config import DataConfig, SamplingConfig, TrainingConfig
 from charloom.errors import ConfigError
@@ -83,7 +83,7 @@ def evaluate(
             loss = part[apart]
             if loss and (apart == "loss" or (part["seen"] and part["unseen"])):
                 cells = [number(loss["nats"]), number(loss["bits"]), number(loss["perplexity"], 2)]
-                rows.append([label, *cells, f"{loss['items']:,}"])
+                rows.append([escape(label), *cells, f"{loss['items']:,}"])
     columns = {"": "left", "nats/char": "right", "bits/char": "right", "perplexity": "right", "items": "right"}
     table(f"{opened.name} ({opened.model.model}, {opened.data.protocol} protocol)", columns, rows)
     if result["samples"]:
@@ -142,7 +142,7 @@ def show_ladder(rungs: Iterable[Rung]) -> None:
     columns |= {"seconds": "right"}
     rows = []
     for rung in rungs:
-        row = [rung.model, f"{rung.params:,}", number(rung.train), number(rung.dev), _against(rung)]
+        row = [escape(rung.model), f"{rung.params:,}", number(rung.train), number(rung.dev), _against(rung)]
         rows.append([*row, *([number(rung.test)] if final else []), f"{rung.seconds:.2f}"])
     table(
         f"Loss in nats per character ({rungs[0].protocol} protocol): lower is better",
@@ -176,9 +176,9 @@ def runs(*, json: Json = False, runs: RunsFolder = Path("runs")) -> None:
         return
     rows = [
         [
-            one["run"],
-            one["model"],
-            Path(one["data"]).name,
+            escape(one["run"]),
+            escape(one["model"]),
+            escape(Path(one["data"]).name),
             one["protocol"],
             number(one["dev"]) if one["finished"] else "unfinished",
             f"{one['parameters']:,}" if one["finished"] else "",

@@ -6,13 +6,13 @@ import math
 import os
 import signal
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from charloom.cli.console import err, log
+from charloom.cli.console import err, escape, log
 from charloom.observer import Measurement, Observer, Outcome
 from charloom.training import Training
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 REFRESH_SECONDS = 0.2
+HANG_UP: int | None = getattr(signal, "SIGHUP", None)
+"""Not on every system."""
 
 
 class ProgressDisplay(Observer):
@@ -32,7 +34,7 @@ class ProgressDisplay(Observer):
         self._title = f"{place}  {title}" if place else title
         self._one_of_many = bool(place)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}  {task.fields[speed]}"),
@@ -80,7 +82,7 @@ class ProgressDisplay(Observer):
         if self._bar.disable and (not self._one_of_many or measurement.step == training.steps):
             best = " (best)" if measurement.best else ""
             log(
-                f"{self._title}  step {measurement.step:,} of {training.steps:,}"
+                f"{escape(self._title)}  step {measurement.step:,} of {training.steps:,}"
                 f"  train {measurement.train_loss:.4f}  dev {measurement.dev_loss:.4f}{best}"
                 f"  {measurement.seconds:.1f} s"
             )
@@ -91,19 +93,28 @@ class ProgressDisplay(Observer):
 
 
 class StopOnSignal(Observer):
-    """The first Ctrl-C (or SIGTERM) lets the training end with a checkpoint; a second one ends it at once."""
+    """The first Ctrl-C, SIGTERM or hang-up of the terminal lets the training end with a checkpoint.
+
+    A second Ctrl-C or SIGTERM ends it at once. Hang-ups come in pairs, from the system and from the shell: more of them
+    change nothing, and neither does any where they were ignored from the start, as below ``nohup``.
+    """
 
     def started(self, training: Training) -> None:
         """Take over the signals."""
 
         def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
-            # Straight to the file: the signal may have come while the console was printing.
-            os.write(2, b"\nStopping after this step, with a checkpoint. Once more stops at once.\n")
+            # Straight to the file: the signal may have come while the console was printing, or with the terminal's end.
+            with suppress(OSError):
+                os.write(2, b"\nStopping after this step, with a checkpoint. Once more stops at once.\n")
             training.request_stop()
             self._restore()
+            if HANG_UP in self._before:
+                signal.signal(HANG_UP, signal.SIG_IGN)
 
-        self._before: dict[signal.Signals, Any] = {
-            number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)
+        self._before: dict[int, Any] = {
+            number: signal.signal(number, ask_to_stop)
+            for number in (signal.SIGINT, signal.SIGTERM, HANG_UP)
+            if number is not None and (number != HANG_UP or signal.getsignal(number) != signal.SIG_IGN)
         }
 
     def ended(self, training: Training, outcome: Outcome) -> None:

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from rich import markup
 
-from charloom.cli.console import out, table, typed
+from charloom.cli.console import escape, out, table, typed
 from charloom.cli.options import DataFlags, RunsFolder, Watch
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 
@@ -34,7 +34,8 @@ def quickstart(*, data: DataFlags = None, watch: Watch = "standard", runs: RunsF
 
     data = data or DataConfig()
     models = [ModelConfig(model="unigram"), ModelConfig(model="bigram"), ModelConfig(model="ngram:5"), ModelConfig()]
-    out.print(f"Four models of {'the built-in names' if data == DataConfig() else data.data}, each better informed:\n")
+    source = "the built-in names" if data == DataConfig() else escape(data.data)
+    out.print(f"Four models of {source}, each better informed:\n")
     rungs = list(climb(models, data, TrainingConfig(), partial(fit_rung, watch=watch), root=runs))
     show_ladder(rungs)
     lowest = min(rungs, key=lambda rung: rung.dev if rung.dev is not None else float("inf"))
@@ -44,21 +45,22 @@ def quickstart(*, data: DataFlags = None, watch: Watch = "standard", runs: RunsF
     _show_samples(run.text_model(), frozenset(train))
     for rung in rungs:
         if (Path(rung.run) / "report.html").exists():
-            out.print(
-                f"\nWhat went on inside the {rung.model} while it trained: {rung.run}/report.html", soft_wrap=True
-            )
-    elsewhere = "" if runs == Path("runs") else f" --runs {runs}"
-    out.print(f"\nThe runs lie in {runs}; the one that these came from is {run.name}. What to try next:\n")
+            where = escape(f"{rung.run}/report.html")
+            out.print(f"\nWhat went on inside the {rung.model} while it trained: {where}", soft_wrap=True)
+    elsewhere = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    where = f"The runs lie in {escape(runs)}; the one that these came from is {escape(run.name)}."
+    out.print(f"\n{where} What to try next:\n")
+    name = shlex.quote(run.name)
     hints = [
-        (f"charloom sample {run.name} --temperature 0.8{elsewhere}", "more"),
-        (f"charloom sample {run.name} --prefix {shlex.quote(train[0][:2])}{elsewhere}", "that start as you like"),
+        (f"charloom sample {name} --temperature 0.8{elsewhere}", "more"),
+        (f"charloom sample {name} --prefix {shlex.quote(train[0][:2])}{elsewhere}", "that start as you like"),
         ("charloom quickstart --data FILE", "the same on your own list"),
     ]
     if data.unit == "line":
         hints[1:1] = [
-            (f"charloom sample {run.name} --novel --unique{elsewhere}", "only new ones, none twice"),
-            (f"charloom best {run.name}{elsewhere}", "the most probable ones of all"),
-            (f"charloom score {shlex.quote(train[0])} --run {run.name}{elsewhere}", "how usual one is, and where not"),
+            (f"charloom sample {name} --novel --unique{elsewhere}", "only new ones, none twice"),
+            (f"charloom best {name}{elsewhere}", "the most probable ones of all"),
+            (f"charloom score {shlex.quote(train[0])} --run {name}{elsewhere}", "how usual one is, and where not"),
         ]
     for command, purpose in hints:
         out.print(f"  {escape(typed(command))}  [dim]# {purpose}[/]", soft_wrap=True)
@@ -68,7 +70,7 @@ def _show_samples(model: TextModel, known: frozenset[str]) -> None:
     if model.data.unit == "text":
         for temperature in TEMPERATURES:
             out.print(f"[bold]temperature {temperature}[/]")
-            out.print(escape(model.sample(1, temperature=temperature)[0].text) + "\n")
+            out.print(markup.escape(model.sample(1, temperature=temperature)[0].text) + "\n")
         return
     columns = []
     for temperature in TEMPERATURES:

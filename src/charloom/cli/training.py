@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from charloom.cli.console import line, log, number, out, print_json, table, typed
+from charloom.cli.console import escape, line, log, number, out, print_json, table, typed
 from charloom.cli.options import DataFlags, Json, ModelFlags, RunsFolder, Switch, TrainingFlags, Watch
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.errors import ConfigError
@@ -119,8 +120,8 @@ def fit_with_progress(
         if place:
             log("Stopped. The same command goes on from here.")
             raise SystemExit(INTERRUPTED)
-        elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {run.folder.parent}"
-        log(typed(f"Stopped. Go on with: charloom train --resume {run.name}{elsewhere}"))
+        elsewhere = "" if run.folder.parent == Path("runs") else f" --runs {shlex.quote(str(run.folder.parent))}"
+        log(escape(typed(f"Stopped. Go on with: charloom train --resume {shlex.quote(run.name)}{elsewhere}")))
         raise SystemExit(INTERRUPTED)
     return result
 
@@ -139,7 +140,7 @@ def _show_result(run: Run, dataset: Dataset, result: dict[str, Any], diagnosis: 
     if diagnosis is not None:
         line(f"\n{diagnosis.text.strip()}\n" if diagnosis.there else "telltales found nothing wrong in the training.")
     if (run.folder / "report.html").exists():
-        out.print(f"What went on inside: {run.folder / 'report.html'}", soft_wrap=True)
+        out.print(f"What went on inside: {escape(run.folder / 'report.html')}", soft_wrap=True)
     uniform = math.log(len(dataset.vocabulary))
     if dev["loss"]["nats"] is None or dev["loss"]["nats"] > uniform:
         log(
@@ -191,7 +192,7 @@ def find_lr(
     if svg:
         drawn = to_svg(found.learning_rates, found.losses, **labels)
         write_atomically(svg, drawn.encode(), remedy="Free some space or name another place with --svg.")
-        log(f"Wrote {svg}")
+        log(f"Wrote {escape(svg)}")
     if json:
         print_json(found.to_json())
         return
