@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 
 from scripts import load
+from torture.network import GUARD
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 
@@ -38,8 +40,16 @@ def code(notebook: Any) -> str:
 
 
 @BY_NAME
-def test_it_runs_and_prints_what_it_states(text: Path) -> None:
+def test_it_runs_without_a_network_and_prints_what_it_states(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "attempts.txt"
+    monkeypatch.setenv("PYTHONPATH", str(GUARD), prepend=os.pathsep)
+    monkeypatch.setenv("GUARD_LOG", str(log))
+    # The kernel and who asks it talk to each other.
+    monkeypatch.setenv("GUARD_LOOPBACK", "1")
     assert figures_not_printed(build.executed(text, solutions=True)) == []
+    assert not log.exists(), log.read_text()
 
 
 @BY_NAME
