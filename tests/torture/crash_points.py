@@ -196,7 +196,7 @@ def states(trial: Trial, every: int = 1) -> Shown:
     points = list(trial.points())
     failures = trial.faults(points, every)
     figures = f"{len(trial.operations)} file operations; {trial.tried} of {trial.states} states gone on from"
-    what = f"{trial.case.name}: the process dead, or the power lost, at every file operation"
+    what = f"crash points of {trial.case}: dead or without power before, in and after every file operation"
     return Shown(3, what, len(points), tuple(failures), figures)
 
 
@@ -213,7 +213,7 @@ def deaths(trial: Trial, most: int | None) -> Shown:
             failures += wrong
             if dead != (number <= last):
                 failures.append(f"{trial.case.name}: at operation {number} of {last} it is {dead} that it has died")
-    return Shown(3, f"{trial.case.name}: killed at a file operation", died, tuple(failures))
+    return Shown(3, f"real deaths of {trial.case} at file operations", died, tuple(failures))
 
 
 def _broken_promises(point: Point) -> Iterator[str]:
