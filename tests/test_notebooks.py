@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
 from scripts import load
 from torture.network import GUARD
@@ -50,6 +51,15 @@ def test_it_runs_without_a_network_and_prints_what_it_states(
     monkeypatch.setenv("GUARD_LOOPBACK", "1")
     assert figures_not_printed(build.executed(text, solutions=True)) == []
     assert not log.exists(), log.read_text()
+
+
+def test_a_notebook_that_asks_the_network_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = tmp_path / "asking.py"
+    asking.write_text('import socket\nsocket.getaddrinfo("nobody.invalid", 80)\n')
+    monkeypatch.setenv("PYTHONPATH", str(GUARD), prepend=os.pathsep)
+    monkeypatch.setenv("GUARD_LOOPBACK", "1")
+    with pytest.raises(CellExecutionError, match=r"no network here: socket\.getaddrinfo"):
+        build.executed(asking)
 
 
 @BY_NAME

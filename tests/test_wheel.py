@@ -1,12 +1,15 @@
-"""The wheel, and what works where nothing is installed but the wheel and what it asks for."""
+"""The wheel and the source archive, and what works where nothing is installed but the wheel and what it asks for."""
 
 from __future__ import annotations
 
 import email
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from email.message import Message
@@ -19,13 +22,30 @@ from closure import installed_closure
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src"
+SHIPPED = {
+    *("src", "tests", "supply", "benchmarks", "docs", "notebooks", ".ci", "lab"),
+    *("pyproject.toml", "constraints.txt", "hashes.txt", ".gitignore", "PKG-INFO"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"),
+}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
-    (made,) = folder.glob("*.whl")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both archives."""
+    folder = tmp_path_factory.mktemp("built")
+    build(ROOT, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (made,) = built.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def source(built: Path) -> Path:
+    (made,) = built.glob("*.tar.gz")
     return made
 
 
@@ -40,6 +60,17 @@ def facts(wheel: Path) -> Message:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return email.message_from_bytes(archive.read(name))
+
+
+def build(project: Path, folder: Path) -> None:
+    """Both archives of that project, in that folder."""
+    subprocess.run(
+        [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)],
+        cwd=project,
+        check=True,
+        capture_output=True,
+        umask=0o077,
+    )
 
 
 def pip(command: str, *arguments: str) -> None:
@@ -61,6 +92,52 @@ def test_it_holds_every_file_of_both_packages(names: set[str]) -> None:
     assert {"charloom/py.typed", "telltales/py.typed"} <= names
     assert any(name.startswith("charloom/data/") and name.endswith((".gz", ".xz")) for name in names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_the_source_archive_holds_the_project_and_nothing_else(source: Path) -> None:
+    with tarfile.open(source) as archive:
+        members = archive.getmembers()
+    assert all(member.isfile() or member.isdir() for member in members)
+    assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {(0, 0, "", "")}
+    files = {member.name.partition("/")[2] for member in members}
+    assert {file.partition("/")[0] for file in files} == SHIPPED
+    assert not [file for file in files if re.search(r"__pycache__|\.pyc$|\.venv|\.hypothesis|(^|/)runs/|shared", file)]
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        tracked = {file for file in listed.splitlines() if (ROOT / file).exists()}
+        assert tracked <= files, sorted(tracked - files)[:5]
+
+
+def test_no_archive_names_the_place_where_it_was_made(wheel: Path, source: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with tarfile.open(source) as archive:
+        contents |= {member.name: _read(archive, member) for member in archive.getmembers()}
+    place = str(ROOT).encode()
+    assert [name for name, content in contents.items() if place in content] == []
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    opened = archive.extractfile(member)
+    return b"" if opened is None else opened.read()
+
+
+def test_both_archives_are_the_same_wherever_and_whenever_they_are_made(
+    built: Path, source: Path, tmp_path: Path
+) -> None:
+    """Made once more from the source archive: elsewhere, later, with other dates."""
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (project,) = tmp_path.iterdir()
+    for number, path in enumerate(sorted(project.rglob("*"))):
+        os.utime(path, (number, 1_000_000_000 + number))
+    build(project, tmp_path / "again")
+    hashes = [
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        for folder in (built, tmp_path / "again")
+    ]
+    assert len(hashes[0]) == 2
+    assert hashes[0] == hashes[1]
 
 
 def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
