@@ -40,11 +40,11 @@ def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
     """Both ways at once in the short form; one after the other, a process each command, in the long one."""
     yield from controls()
     if effort == SHORT:
-        yield _shown("commands and imports without a network", *offline([], namespace=bool(namespace())))
+        yield _shown("commands and imports without a network", *offline([], namespace=bool(_namespace())))
         return
     everything = _names()
     for separate in (False, True):
-        if separate and not namespace():
+        if separate and not _namespace():
             yield Shown(PROMISE, "commands in a namespace without a network", 0, skipped=_NO_NAMESPACE)
             continue
         where = "in a namespace without a network" if separate else "under a hook that refuses the network"
@@ -70,7 +70,7 @@ def controls() -> Iterator[Shown]:
     if len(attempts) < 4:
         wrong.append(f"the hook noted {attempts} only")
     yield Shown(PROMISE, "ways to the network that the hook refuses", 4, tuple(wrong))
-    if not namespace():
+    if not _namespace():
         yield Shown(PROMISE, "ways to the network that a namespace has not", 0, skipped=_NO_NAMESPACE)
         return
     outcomes, _ = offline(["network"], namespace=True, hook=False)
@@ -86,7 +86,7 @@ def offline(
         outcomes, log = Path(made, "outcomes.jsonl"), Path(made, "attempts.txt")
         (work / "names.txt").write_text(_names_file(), encoding="utf-8")
         command = [sys.executable, "-P", "-m", "torture.offline", str(outcomes), *names]
-        ended = _run(command, work, log, namespace=namespace, hook=hook)
+        ended = run(command, work, log, namespace=namespace, hook=hook)
         lines = outcomes.read_text(encoding="utf-8").splitlines() if outcomes.exists() else []
         found = [Outcome(**{"said": ended.stderr, **json.loads(line)}) for line in lines]
         if ended.returncode:
@@ -99,7 +99,7 @@ def bridges() -> Shown:
     with tempfile.TemporaryDirectory() as made:
         log = Path(made, "attempts.txt")
         command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", BRIDGES]
-        ended = _run(command, ROOT, log, GUARD_LOOPBACK="1")
+        ended = run(command, ROOT, log, GUARD_LOOPBACK="1")
         attempts = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     wrong = [] if ended.returncode == 0 else [ended.stdout[-2000:]]
     figures = ended.stdout.strip().splitlines()[-1] if ended.stdout.strip() else ""
@@ -107,7 +107,7 @@ def bridges() -> Shown:
 
 
 @cache
-def namespace() -> tuple[str, ...]:
+def _namespace() -> tuple[str, ...]:
     """The command that starts another in a namespace without a network; empty where none can be made."""
     for command in (("unshare", "-rn"), ("unshare", "-n")):
         if (
@@ -121,9 +121,10 @@ def namespace() -> tuple[str, ...]:
 _NO_NAMESPACE = "no network namespace can be made here"
 
 
-def _run(
+def run(
     command: Sequence[str], folder: Path, log: Path, *, namespace: bool = False, hook: bool = True, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    """Run a command in that folder under the hook, or in a namespace, or both; ``log`` is where the hook notes."""
     path = [str(GUARD)] * hook + [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment: Mapping[str, str] = {
         **os.environ,
@@ -133,7 +134,7 @@ def _run(
         "OMP_NUM_THREADS": "1",
         **variables,
     }
-    before = globals()["namespace"]() if namespace else ()
+    before = _namespace() if namespace else ()
     return subprocess.run([*before, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -141,7 +142,7 @@ def _names() -> list[str]:
     """All that can be run, asked of the commands themselves, in a process that was denied the network as well."""
     with tempfile.TemporaryDirectory() as made:
         command = [sys.executable, "-P", "-c", "import torture.offline as o; print(*o.names(), sep='\\n')"]
-        listed = _run(command, Path(made), Path(made, "attempts.txt")).stdout.splitlines()
+        listed = run(command, Path(made), Path(made, "attempts.txt")).stdout.splitlines()
     return [*listed, *(str(path) for path in sorted((ROOT / "notebooks").glob("[0-9]*.py")))]
 
 
