@@ -114,13 +114,16 @@ class UpdateGuard:
     def __init__(
         self,
         models: Mapping[str, nn.Module],
-        optimizers: Iterable[torch.optim.Optimizer],
         stop: Callable[[Finding], FindingError],
         failed: Callable[[Exception], None],
     ) -> None:
         """``stop``: ends the watch and gives what is to be raised."""
         self._models, self._stop, self._failed = models, stop, failed
-        self._handles: list[RemovableHandle] = [o.register_step_pre_hook(self._before_update) for o in optimizers]
+        self._handles: list[RemovableHandle] = []
+
+    def install(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        for optimizer in optimizers:
+            self._handles.append(optimizer.register_step_pre_hook(self._before_update))
 
     def remove(self) -> None:
         for handle in self._handles:

@@ -62,10 +62,9 @@ class FunctionProbe:
             for name, module in root.named_modules():
                 if not _may_call(module) or isinstance(module, torch.jit.ScriptModule):
                     continue
-                self._handles += [
-                    module.register_forward_pre_hook(_Enter(self, (prefix + name).rstrip(".")), prepend=True),
-                    module.register_forward_hook(_Leave(self), always_call=True),
-                ]
+                enter = _Enter(self, (prefix + name).rstrip("."))
+                self._handles.append(module.register_forward_pre_hook(enter, prepend=True))
+                self._handles.append(module.register_forward_hook(_Leave(self), always_call=True))
 
     def stop(self) -> None:
         """Between forward passes; also after one that an exception such as KeyboardInterrupt broke off."""

@@ -169,6 +169,7 @@ class Probes:
         """``some_only``: the modules are a selection, so that not every backward pass need reach one."""
         self.modules = modules
         self.functions = functions
+        self._every = tuple(modules)
         self._compiled_parts = compiled_parts
         self._some_only = some_only
         self._backward: BackwardProbe | None = None
@@ -261,7 +262,7 @@ class Probes:
 
     def about(self, name: str) -> dict[str, Any]:
         """What a record says of a module, or of a function that one calls."""
-        named = (probe.about() for probe in self.modules if probe.watched.name == name)
+        named = (probe.about() for probe in self._every if probe.watched.name == name)
         return next(named, None) or self.functions.facts[name]
 
     def _stop_others(self) -> None:

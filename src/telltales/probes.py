@@ -209,9 +209,11 @@ class ModuleProbe(Hook):
             receiver.entropy(self.watched.name, normalized_entropy(as_floats(weights)))
 
     def _see_gradient(self, gradient: torch.Tensor) -> None:
-        if not self.active or self._receiver is None or gradient.numel() == 0:
+        if not self.active or self._receiver is None:
             return
         try:
+            if gradient.numel() == 0:
+                return
             self._receiver.backward_begun()
             if self._gradients:
                 self._receiver.gradient(self.watched.name, gradient.detach())

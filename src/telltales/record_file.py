@@ -43,7 +43,11 @@ class RecordWriter:
                     self._write({MARK: VERSION, "columns": {kind: list(columns) for kind, columns in COLUMNS.items()}})
                     self._describe({})
             self._file = self.path.open("ab", buffering=0)
-            self._describe({})
+            try:
+                self._describe({})
+            except BaseException:
+                self.abandon()
+                raise
         except OSError as error:
             raise RecordError(error.strerror or str(error), where=str(path)) from error
 

@@ -59,6 +59,11 @@ class Recording:
         self.record.outcome = outcome
         self._write(lambda writer: writer.close(outcome))
 
+    def abandon(self) -> None:
+        """Close the file if it is still open, as after a failure."""
+        if self._writer is not None:
+            self._writer.abandon()
+
     def _write(self, line: Callable[[RecordWriter], None]) -> None:
         if self._writer is None:
             return

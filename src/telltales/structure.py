@@ -109,9 +109,12 @@ class ModeProbe:
         """Whether the last forward pass without gradients was in training mode; None if there was none in the step."""
         self._right = self._steps = 0
         self._handles: list[RemovableHandle] = []
-        roots = [unwrapped(model) for model in models.values()]
-        if mode_dependent(models) and not any(compiled_parts(model) for model in models.values()):
-            self._handles = [root.register_forward_hook(_Saw(self)) for root in roots]
+        self._models = models
+
+    def install(self) -> None:
+        if mode_dependent(self._models) and not any(compiled_parts(model) for model in self._models.values()):
+            for model in self._models.values():
+                self._handles.append(unwrapped(model).register_forward_hook(_Saw(self)))
 
     def resume(self, evaluations: Iterable[Evaluation], step: int) -> None:
         """Go on as after these evaluations, at this step."""

@@ -176,10 +176,8 @@ class OptimizerProbe:
         self._handles: list[RemovableHandle] = []
 
     def install(self) -> None:
-        self._handles = [
-            self._optimizer.register_step_pre_hook(self._hook(self._before)),
-            self._optimizer.register_step_post_hook(self._hook(self._after)),
-        ]
+        self._handles.append(self._optimizer.register_step_pre_hook(self._hook(self._before)))
+        self._handles.append(self._optimizer.register_step_post_hook(self._hook(self._after)))
 
     def remove(self) -> None:
         for handle in self._handles:

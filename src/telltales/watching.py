@@ -146,6 +146,7 @@ class Watch:
             self._attached.append(self._probes.remove)
             self._mode = ModeProbe(self._models, self._failed)
             self._attached.append(self._mode.remove)
+            self._mode.install()
             path = path if self._is_main else None
             about = self._description.about(self._preset.name)
             self._recording = Recording(path, about, limits, first_step if resume else None)
@@ -308,12 +309,17 @@ class Watch:
 
         Raises `UsageError` for a rule that does not exist.
         """
-        self._verdicts.raise_on(rules)
         self._report_to = report or self._report_to
-        if self._verdicts.looks_before_updates and self._guard is None and self._open:
-            stop, failed = self._stop_before_update, self._failed
-            self._guard = UpdateGuard(self._models, self._optimizers.values(), stop, failed)
-            self._attached.append(self._guard.remove)
+        try:
+            self._verdicts.raise_on(rules)
+            if self._verdicts.looks_before_updates and self._guard is None and self._open:
+                self._guard = UpdateGuard(self._models, self._stop_before_update, self._failed)
+                self._attached.append(self._guard.remove)
+                self._guard.install(self._optimizers.values())
+        except FOR_THE_CALLER:
+            raise
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            self._end_after_failure(error)
 
     def on_finding(self, callback: Callable[[Finding], None]) -> None:
         """Call ``callback`` with each finding when it first appears, or is back.
@@ -333,7 +339,7 @@ class Watch:
         elif self._open:
             self._open = False
             self._step = None
-            for act in (self._take_away, partial(self._end, outcome)):
+            for act in (self._take_away, partial(self._end, outcome), self._recording.abandon):
                 self._attempt(act)
         if self._attached:
             self._attempt(self._take_away)
@@ -349,12 +355,13 @@ class Watch:
     def report(self, path: str | os.PathLike[str], title: str | None = None) -> None:
         """Write what was seen so far as one HTML file.
 
-        Raises `RecordError` if it can't be drawn or written; while the watch goes on, that is a warning.
+        Raises `RecordError` if it can't be drawn or written; while the watch goes on, and after one that failed, that
+        is a warning.
         """
         try:
             self._draw(path, title)
         except RecordError as error:
-            if not self._open:
+            if not self._open and not self._has_failed:
                 raise
             warn_of("there is no report", error)
 
@@ -396,7 +403,7 @@ class Watch:
         """End the record."""
         losses = self._losses.on_host() if self._is_main else np.zeros(0, np.float32)
         if self._is_main and len(self.record):
-            self._description.end(self.record)
+            self._attempt(partial(self._description.end, self.record))
         self._recording.close(outcome, self._next - len(losses), losses)
         if len(self.record):
             self._verdicts.judge(self.record)
