@@ -193,18 +193,15 @@ class _LineReader:
 
     def _lines(self, text: str) -> list[str]:
         lines = text.split("\n")
-        self._check_lengths(lines)
         treated = normalized(text, self._config)
-        if treated is not text:
-            lines = treated.split("\n")
-            self._check_lengths(lines)
-        self.read += len(lines)
-        return lines
-
-    def _check_lengths(self, lines: list[str]) -> None:
-        if max(map(len, lines)) > self._config.max_line:
-            offset = next(index for index, line in enumerate(lines) if len(line) > self._config.max_line)
-            raise self._too_long(self.read + 1 + offset, f"{len(lines[offset]):,}")
+        made = lines if treated is text else treated.split("\n")
+        # Before and after at once: it is the first line that is told, however the text falls into pieces.
+        if max(max(map(len, lines)), max(map(len, made))) > self._config.max_line:
+            for number, lengths in enumerate(zip(map(len, lines), map(len, made), strict=True), self.read + 1):
+                if max(lengths) > self._config.max_line:
+                    raise self._too_long(number, f"{next(n for n in lengths if n > self._config.max_line):,}")
+        self.read += len(made)
+        return made
 
     def _too_long(self, number: int, length: str) -> DataError:
         return DataError(

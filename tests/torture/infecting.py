@@ -26,6 +26,8 @@ MODES: tuple[Mode, ...] = ("replaced", "appended", "keys")
 """A payload in a string's place; after it, so that what depends on the string still happens; and for the keys of free
 objects, too."""
 
+LONG_TEXTS = 10_000
+"""From so many texts on it is the long form: every payload in every field, in every mode."""
 FREE = ("about", "modules", "parameters")
 """The keys of a record's line under which anything can stand."""
 SCHEMA = frozenset(

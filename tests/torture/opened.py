@@ -17,8 +17,7 @@ from telltales.record import Record
 from telltales.report import figure_html, figure_svg, figures, html_report
 from telltales.report.picture import picture
 from torture.browser import LISTENERS, Browser, program
-from torture.infecting import Draw, infect, made, write_record
-from torture.pages import LONG_TEXTS
+from torture.infecting import LONG_TEXTS, Draw, infect, made, write_record
 from torture.payloads import PAYLOADS, UNESCAPED, Payload
 from torture.shown import Effort, Progress, Shown
 

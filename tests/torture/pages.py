@@ -23,16 +23,14 @@ from telltales.report.findings import findings_text
 from telltales.report.picture import picture
 from telltales.report.terminal import LiveTable, summary_text
 from telltales.verdicts.sarif import sarif
+from torture import opened
 from torture.inert import Kind, faults, terminal_faults
-from torture.infecting import MODES, Draw, Mode, held, infect, made, strings, write_record
+from torture.infecting import LONG_TEXTS, MODES, Draw, Mode, held, infect, made, strings, write_record
 from torture.payloads import PAYLOADS
 from torture.shown import Effort, Progress, Shown
 
 LEAST_PAYLOADS = 40
 """So many different ones reach every field, at least."""
-LONG_TEXTS = 10_000
-"""From so many texts on it is the long form: every payload in every field, in every mode."""
-
 Documents = Iterator[tuple[str, Kind, str]]
 """What it is, how it is read, and the document."""
 
@@ -46,6 +44,7 @@ def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
         folder = Path(name)
         progress("hostile names in every document, parsed")
         yield from parsed(folder, whole)
+    yield from opened.show(effort, progress)
 
 
 def parsed(folder: Path, whole: bool) -> Iterator[Shown]:

@@ -180,7 +180,9 @@ class Pieces:
     def _give_up(self, buffer: bytearray, following: Iterator[bytes]) -> None:
         """What is in the buffer is of no piece: `charloom.corpus.check` reads it, and what comes after it."""
         self._ended = True
-        self.fault = Fault(self._given, chain([bytes(memoryview(buffer)[: self._filled])], following))
+        # No bytes would be taken for the end: nothing is in the buffer where an archive's first bytes are damaged.
+        held = filter(None, [bytes(memoryview(buffer)[: self._filled])])
+        self.fault = Fault(self._given, chain(held, following))
 
     def _remaining(self) -> Iterator[bytes]:
         with decoding.telling(self._config.data):
