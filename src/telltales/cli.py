@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from telltales import __version__
 from telltales.errors import RecordError, TelltalesError, UsageError
+from telltales.files import replacing
 
 if TYPE_CHECKING:
     from telltales.record import Record
@@ -80,7 +81,8 @@ def judge(options: argparse.Namespace) -> int:
 
         paths = [str(find_record(Path(argument))) for argument in options.records]
         log = sarif(dict(zip(paths, found.values(), strict=True)), __version__)
-        Path(options.sarif).write_text(json.dumps(log, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        with replacing(Path(options.sarif)) as file:
+            file.write(json.dumps(log, indent=2, allow_nan=False).encode() + b"\n")
         _say(f"Wrote {options.sarif}")
     if options.json:
         _print_json({label: [finding.as_json() for finding in findings] for label, findings in found.items()})
