@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,24 +29,30 @@ GRACE = 120
 
 def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
     """Each target for a while."""
-    from torture.targets import TARGETS
+    from torture.targets import CONTROL, TARGETS
 
     guided = effort.fuzz_seconds >= WORTH_GUIDING and importlib.util.find_spec("atheris") is not None
+    if not guided and effort.fuzz_seconds >= WORTH_GUIDING:
+        progress("  by chance, as atheris is not installed: .venv/bin/python -m pip install -e '.[fuzz]'")
+    fuzz = by_coverage if guided else by_chance
+    count, _, found = fuzz(CONTROL, min(effort.fuzz_seconds, WORTH_GUIDING), effort.seed)
+    missed = () if found and "planted" in found[0] else (f"the planted fault is not found: {found}",)
+    yield Shown(5, "fuzzed: a planted fault, which must be found", count, missed)
     for name, target in TARGETS.items():
         progress(f"  {target.what}, {effort.fuzz_seconds} s{' guided by coverage' if guided else ''}")
-        count, figures, failures = (by_coverage if guided else by_chance)(name, effort.fuzz_seconds, effort.seed)
+        count, figures, failures = fuzz(name, effort.fuzz_seconds, effort.seed)
         yield Shown(6 if name == "names" else 5, f"fuzzed: {target.what}", count, tuple(failures), figures)
 
 
 def by_coverage(name: str, seconds: float, seed: int) -> tuple[int, str, list[str]]:
     """How many inputs were run, how much code they reached, and what went wrong: in a process of its own."""
-    from torture.targets import TARGETS
+    from torture.targets import CONTROL, EVERY
 
     with tempfile.TemporaryDirectory() as made:
         inputs, found = Path(made) / "inputs", Path(tempfile.gettempdir()) / f"torture-found-{name}"
         inputs.mkdir()
         found.mkdir(exist_ok=True)
-        for number, content in enumerate([*TARGETS[name].seeds(), *(path.read_bytes() for path in known(name))]):
+        for number, content in enumerate([*EVERY[name].seeds(), *(path.read_bytes() for path in known(name))]):
             (inputs / str(number)).write_bytes(content)
         command = [
             sys.executable,
@@ -62,14 +69,15 @@ def by_coverage(name: str, seconds: float, seed: int) -> tuple[int, str, list[st
             command, env=environment(), capture_output=True, text=True, errors="replace",
             timeout=seconds + GRACE, check=False,
         )  # fmt: skip
-        said = ended.stderr
+        said = ended.stdout + ended.stderr
         left = sorted(found.iterdir())
-        if not left:
-            found.rmdir()
+        if name == CONTROL or not left:
+            shutil.rmtree(found)
     counted = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)\t", said, re.MULTILINE)
     count = max((int(one or other) for one, other in counted), default=0)
     reached = re.findall(r"cov: (\d+)", said)
-    failures = [f"{name}: {said[-700:]} (the input is kept: {left})"] if ended.returncode else []
+    words = said[max(0, said.find("Uncaught Python exception")) :][:700]
+    failures = [f"{name}: {words} (the input is kept: {left})"] if ended.returncode else []
     return count, f"{reached[-1] if reached else 0} branches reached", failures
 
 
@@ -79,9 +87,9 @@ def by_chance(name: str, seconds: float, seed: int) -> tuple[int, str, list[str]
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
 
-    from torture.targets import TARGETS
+    from torture.targets import EVERY
 
-    target = TARGETS[name]
+    target = EVERY[name]
     seeds, count, end = target.seeds(), 0, time.perf_counter() + seconds
 
     def damaged(content: bytes, number: int) -> bytes:
@@ -132,8 +140,8 @@ def main(name: str, seconds: str, seed: str, inputs: str, found: str) -> None:
 
     warnings.simplefilter("ignore")
     with atheris.instrument_imports(include=["charloom", "telltales"], enable_loader_override=False):
-        from torture.targets import TARGETS
-    run = TARGETS[name].run
+        from torture.targets import EVERY
+    run = EVERY[name].run
     limits = [f"-max_total_time={int(float(seconds))}", f"-max_len={LONGEST}", "-timeout=30", "-rss_limit_mb=4096"]
     options = [f"-seed={seed}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *limits, *options, inputs], run)

@@ -330,3 +330,14 @@ TARGETS: dict[str, Target] = {
     "record": Target("records, judged and drawn", record, _records, (blind, line_damage)),
     "names": Target("names in pages", names, _names),
 }
+
+
+def _planted(data: bytes) -> None:
+    """A fault on purpose."""
+    if data[:1] == b"{" and data[-1:] != b"}":
+        raise KeyError("planted")
+
+
+CONTROL = "control"
+"""A target with a fault, which must be found."""
+EVERY = TARGETS | {CONTROL: Target("a planted fault", _planted, lambda: [b'{"a": 1}'])}
