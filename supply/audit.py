@@ -28,6 +28,7 @@ from pip._vendor.requests import RequestException
 from pins import ROOT, CouldNotAsk, hashed_pins, offered, pins, pip
 
 HASHES = ROOT / "hashes.txt"
+HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})\b")
 OURS = "telltales"
 OF_TORCH = re.compile("nvidia-|cuda-|triton")
 """What a torch for CUDA pins itself."""
@@ -186,7 +187,7 @@ def hashed(file: Path) -> list[tuple[str, str, list[str]]]:
     """What `hashes.txt` lists: name, version and hashes."""
     entries = file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     split = [entry.split() for entry in entries if not entry.startswith("#")]
-    return [(*first.split("=="), [one.removeprefix("--hash=sha256:") for one in rest]) for first, *rest in split]
+    return [(*first.split("=="), HASH.findall(" ".join(rest))) for first, *rest in split]
 
 
 def _where(name: str, version: str) -> str:

@@ -139,8 +139,9 @@ def test_what_was_tampered_with_is_found(
 def test_hashes_and_pins_are_of_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "hashed_pins", lambda: {"a": "1", "b": "1", "c": "1", "e": "1"})
     file = tmp_path / "hashes.txt"
-    lines = [hashes.line("a", "1", {"0", "1"}), hashes.line("b", "2", {"0"}), hashes.line("c", "1", set())]
-    file.write_text("# of all pins\n" + "".join([*lines, hashes.line("d", "1", {"0"})]))
+    one, other = "0" * 64, "1" * 64
+    lines = [hashes.line("a", "1", {one, other}), hashes.line("b", "2", {one}), hashes.line("c", "1", {"0"})]
+    file.write_text("# of all pins\n" + "".join([*lines, hashes.line("d", "1", {one})]))
     assert audit.hashes_of_pins(file).wrong == (
         "b 1: pinned, without a hash",
         "b 2: hashed, and not pinned",
