@@ -13,6 +13,8 @@ from charloom.errors import ConfigError
 Activation = Literal["tanh", "relu", "leaky-relu", "gelu", "silu", "sigmoid", "identity"]
 Norm = Literal["none", "batch", "layer", "rms"]
 Initialization = Literal["normal", "scaled", "xavier", "kaiming", "orthogonal", "default"]
+HIGHEST_ORDER = 1000
+"""Of n-grams, whose contexts are rows of so many ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class ModelConfig:
                 )
         if order is not None:
             require(order >= 1, f"ngram:{order} has no order", "Write ngram:N with N at least 1, such as ngram:5.")
+            require(order <= HIGHEST_ORDER, f"{self.model} is an order above {HIGHEST_ORDER}", "Try ngram:6.")
         for name, least in (("context_length", 1), ("embedding", 1), ("hidden", 1), ("layers", 1)):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), least)
@@ -77,7 +80,7 @@ class ModelConfig:
             require(norm == "batch", "--norm-momentum applies to batch norm only", "Add --norm batch.")
 
     def _parse(self) -> tuple[str, int | None]:
-        matched = re.fullmatch(r"ngram:(\d+)", self.model)
+        matched = re.fullmatch(r"ngram:(\d{1,9})", self.model)
         if matched:
             return "ngram", int(matched[1])
         if self.model in MODEL_DEFAULTS and self.model != "ngram":
