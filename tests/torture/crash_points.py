@@ -119,7 +119,7 @@ class Trial:
             _lay_out(states[key], place)
         self.states, self.tried = len(states), len(places)
         said = self._listing(places.values())
-        ends = {key: self._end_of(place) for key, place in places.items()}
+        ends = {key: self.end_of(place) for key, place in places.items()}
         for point in points:
             for fault in [*_broken_promises(point), *ends.get(_essence(point.state), ())]:
                 # What is recorded on the way is handed to the system, not flushed: a loss of power may leave a gap.
@@ -134,7 +134,7 @@ class Trial:
         if ended.status != KILLED:
             wrong = [] if ended.status == 0 else [f"ended with status {ended.status}: {ended.messages[-300:]}"]
             return False, wrong
-        return True, [f"{self.case.name}, {how} at operation {number}: {fault}" for fault in self._end_of(place)]
+        return True, [f"{self.case.name}, {how} at operation {number}: {fault}" for fault in self.end_of(place)]
 
     def _listing(self, places: Iterable[Path]) -> list[str]:
         """What is wrong with `charloom runs` where these are all the runs."""
@@ -152,12 +152,16 @@ class Trial:
             ]
         return []
 
-    def _end_of(self, place: Path) -> list[str]:
-        """Go on with what was left, as a user would, and say what is wrong with that."""
+    def end_of(self, place: Path, server: ForkServer | None = None, cwd: Path | None = None) -> list[str]:
+        """Go on with what was left, as a user would, and say what is wrong with that.
+
+        ``server`` and ``cwd``: what goes on, and where it sees the place, if that is not as here.
+        """
         if not (place / RUN / "result.json").exists():
             watch = self.case.watch if not (place / RUN / "record.jsonl").exists() else ()
             begun = (place / RUN / "config.json").exists()
-            ended = self._server.run("train", "--resume", NAME, *watch, cwd=place) if begun else self.train(place)
+            resume = ("train", "--resume", NAME, *watch)
+            ended = (server or self._server).run(*resume, cwd=cwd or place) if begun else self.train(place)
             if ended.status or not ended.sound:
                 return [f"it does not go on: status {ended.status}, {ended.messages[-300:]}"]
         try:

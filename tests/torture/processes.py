@@ -87,13 +87,19 @@ class ForkServer:
         fate: Fate | None = None,
         kill_after: float | None = None,
         environment: Mapping[str, str] | None = None,
+        typed: str = "",
     ) -> Ended:
-        """Run a command to its end. ``kill_after``: kill it after so many seconds, unless it has ended by then."""
-        output, messages = (Path(self._files.name) / name for name in ("output", "messages"))
+        """Run a command to its end. ``kill_after``: kill it after so many seconds, unless it has ended by then.
+
+        ``typed`` is what it reads from standard input.
+        """
+        given, output, messages = (Path(self._files.name) / name for name in ("given", "output", "messages"))
+        given.write_text(typed)
         request = {
             "program": program,
             "arguments": arguments,
             "cwd": str(cwd),
+            "given": str(given),
             "output": str(output),
             "messages": str(messages),
             "fate": None if fate is None else asdict(fate),
@@ -191,7 +197,8 @@ def _run(request: dict[str, Any]) -> None:
     try:
         for number, path in ((1, request["output"]), (2, request["messages"])):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(request["given"], os.O_RDONLY), 0)
+        sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 -- the server has read from its own
         os.chdir(request["cwd"])
         os.environ.update(request["environment"])
         tempfile.tempdir = None
