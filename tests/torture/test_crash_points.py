@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from charloom.checkpoint import append, write_atomically
+from charloom.files import make_folder
+from telltales import Record, read_record
+from telltales.record_file import RecordWriter
 from torture.crash_points import CASES, MLP, NGRAM, WATCHED, Case, Trial, deaths, states
-from torture.operations import Fate, read_journal
+from torture.operations import Fate, Operation, meet, read_journal
 from torture.power_loss import Disk, State
 from torture.processes import KILLED, ForkServer
 
@@ -62,22 +66,40 @@ def test_what_a_real_death_leaves_is_what_was_foreseen(server: ForkServer, trial
     assert len(there) == len(foreseen)
 
 
-def journal(tmp_path: Path, act: Callable[[Path], None]) -> Disk:
-    """The disk after what a forked child does below a folder."""
+def operations(tmp_path: Path, act: Callable[[Path], None]) -> tuple[Path, list[Operation]]:
+    """A folder, and what a forked child does below it."""
     root = tmp_path / "root"
     root.mkdir()
     child = os.fork()
     if not child:
-        from torture.operations import meet
-
-        meet(Fate(str(root), journal=str(tmp_path / "journal")))
-        act(root)
-        os._exit(0)
+        status = 1
+        try:
+            meet(Fate(str(root), journal=str(tmp_path / "journal")))
+            act(root)
+            status = 0
+        finally:
+            os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+    return root, read_journal(tmp_path / "journal")
+
+
+def journal(tmp_path: Path, act: Callable[[Path], None]) -> Disk:
+    """The disk after what a forked child does below a folder."""
+    root, done = operations(tmp_path, act)
     disk = Disk(root)
-    for operation in read_journal(tmp_path / "journal"):
+    for operation in done:
         disk.do(operation)
     return disk
+
+
+def contents(tmp_path: Path, act: Callable[[Path], None], name: str) -> list[set[bytes | None]]:
+    """What a file may hold when the power goes, after each operation; None where there is no such file."""
+    root, done = operations(tmp_path, act)
+    disk, found = Disk(root), []
+    for operation in done:
+        disk.do(operation)
+        found.append({state.get(name) for state in disk.left_by_power_loss()})
+    return found
 
 
 def lost(disk: Disk) -> list[State]:
@@ -91,8 +113,6 @@ def test_what_was_never_flushed_may_be_lost(tmp_path: Path) -> None:
 
 
 def test_what_was_flushed_with_its_folder_stays(tmp_path: Path) -> None:
-    from charloom.checkpoint import append, write_atomically
-
     def act(root: Path) -> None:
         write_atomically(root / "a", b"abcd")
         write_atomically(root / "a", b"efgh")
@@ -101,9 +121,42 @@ def test_what_was_flushed_with_its_folder_stays(tmp_path: Path) -> None:
     assert lost(journal(tmp_path, act)) == [{"a": b"efghij"}]
 
 
-def test_a_file_that_is_written_in_place_may_be_lost(tmp_path: Path) -> None:
-    from charloom.checkpoint import write_atomically
+def test_at_every_moment_the_old_file_stands_or_the_new_one(tmp_path: Path) -> None:
+    def act(root: Path) -> None:
+        write_atomically(root / "a", b"abcd")
+        write_atomically(root / "a", b"efgh")
 
+    found = contents(tmp_path, act, "a")
+    first = next(place for place, held in enumerate(found) if held == {b"abcd"})
+    assert all(held <= {None, b"abcd"} for held in found[:first])
+    assert all(held <= {b"abcd", b"efgh"} for held in found[first:])
+    assert found[-1] == {b"efgh"}
+
+
+def test_a_record_begins_whole_or_not_at_all(tmp_path: Path) -> None:
+    def act(root: Path) -> None:
+        for preset in ("full", "economy"):
+            record = Record()
+            record.about["preset"] = preset
+            RecordWriter(root / "a", record)
+
+    def preset(content: bytes | None) -> object:
+        if content is None:
+            return None
+        (tmp_path / "a").write_bytes(content)
+        return read_record(tmp_path / "a").about["preset"]
+
+    found = [{preset(content) for content in held} for held in contents(tmp_path, act, "a")]
+    first = next(place for place, held in enumerate(found) if held == {"full"})
+    assert all(held <= {"full", "economy"} for held in found[first:])
+    assert found[-1] == {"economy"}
+
+
+def test_a_new_folder_stays_with_those_it_lies_in(tmp_path: Path) -> None:
+    assert lost(journal(tmp_path, lambda root: make_folder(root / "runs/new"))) == [{"runs": None, "runs/new": None}]
+
+
+def test_a_file_that_is_written_in_place_may_be_lost(tmp_path: Path) -> None:
     def act(root: Path) -> None:
         write_atomically(root / "a", b"abcd")
         (root / "a").write_bytes(b"efgh")
@@ -124,8 +177,6 @@ def test_a_rename_before_the_flush_of_its_folder_is_taken_either_way(tmp_path: P
 
 
 def test_a_failing_disk_fails_at_the_named_operation_and_from_then_on(tmp_path: Path) -> None:
-    from torture.operations import meet
-
     read, write = os.pipe()
     child = os.fork()
     if not child:
