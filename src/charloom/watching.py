@@ -6,7 +6,8 @@ The only file that imports telltales.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,8 @@ class Diagnosis:
 class Watching(Observer):
     """Watches a run's training with one of telltales' presets; see `record_path` and `report_path`.
 
-    A resumed training goes on with the record that was begun, cut back to the checkpoint.
+    A resumed training goes on with the record that was begun, cut back to the checkpoint. Whatever fails in watching is
+    a warning, and the training goes on.
     """
 
     def __init__(self, run: Run, preset: str) -> None:
@@ -72,16 +74,20 @@ class Watching(Observer):
             path=record_path(self._run),
             first_step=training.step,
         )
-        try:
-            self._watch = attach(resume=training.step > 0)
-        except telltales.RecordError as error:
-            warnings.warn(f"a new record is begun, since the old one is damaged: {error}", stacklevel=2)
-            self._watch = attach()
+        with self._guarded("this training is not watched"):
+            try:
+                self._watch = attach(resume=training.step > 0)
+            except telltales.RecordError as error:
+                if not training.step or isinstance(error.__cause__, OSError):
+                    raise  # A full disk is no damage: the old record stands.
+                self._watch = attach()
+                warnings.warn(f"a new record is begun, since the old one is damaged: {error}", stacklevel=2)
 
     def stepped(self, training: Training, step: Step) -> None:
         """Read the probes, if the step is one of those to observe."""
         if self._watch is not None:
-            self._watch.step(step.loss, step.contexts, step.targets, step.rows)
+            with self._guarded("watching stops"):
+                self._watch.step(step.loss, step.contexts, step.targets, step.rows)
 
     def free_steps(self, most: int) -> int:
         """How many steps there are until one is to be observed."""
@@ -90,21 +96,32 @@ class Watching(Observer):
     def passed(self, training: Training, losses: Float[np.ndarray, " steps"]) -> None:
         """Note the losses of steps that were not observed."""
         if self._watch is not None:
-            self._watch.passed(losses.tolist())
+            with self._guarded("watching stops"):
+                self._watch.passed(losses.tolist())
 
     def evaluated(self, training: Training, measurement: Measurement) -> None:
         """Note the dev loss."""
         if self._watch is not None:
-            self._watch.evaluation(measurement.dev_loss, "dev")
+            with self._guarded("watching stops"):
+                self._watch.evaluation(measurement.dev_loss, "dev")
 
     def ended(self, training: Training, outcome: Outcome) -> None:
         """Take the probes away, and draw what was seen."""
         if self._watch is not None:
-            self._watch.close(outcome)
-            try:
+            with self._guarded("there is no report"):
+                self._watch.close(outcome)
                 self._watch.report(report_path(self._run), title=f"{self._run.name} ({self._run.model.model})")
-            except telltales.RecordError as error:
-                warnings.warn(f"there is no report: {error}", stacklevel=2)
+
+    @contextmanager
+    def _guarded(self, fact: str) -> Iterator[None]:
+        """What fails ends the watching, with a warning, and nothing else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - watching must not end a training
+            watch, self._watch = self._watch, None
+            if watch is not None:
+                watch.close("failed")
+            warnings.warn(f"{fact}: {error}", telltales.TelltalesWarning, stacklevel=4)
 
 
 def diagnose(run: Run, width: int = 100) -> Diagnosis:

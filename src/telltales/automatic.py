@@ -31,7 +31,8 @@ class Automatic:
     ) -> None:
         """``loss_from``: a module whose output is the loss, or has it as ``loss``. ``look_at``: is given each loss
         while its graph is there."""
-        self._optimizer, self._step, self._look_at, self.failed = optimizer, step, look_at, failed
+        self._optimizer, self._step, self._look_at, self._tell = optimizer, step, look_at, failed
+        self._has_failed = False
         self._losses: list[torch.Tensor] = []
         self._are_parts = False
         self._last: torch.Tensor | None = None
@@ -58,9 +59,14 @@ class Automatic:
             # The models of transformers divide their sum by the items of all micro-batches, if they are told of them.
             self._are_parts = options.get("num_items_in_batch") is not None
 
+    def failed(self, error: Exception) -> None:
+        """From here on losses are not looked for: what is told of them ends the watch."""
+        self._has_failed = True
+        self._tell(error)
+
     def _updated(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         try:
-            loss: torch.Tensor | float = self._loss()
+            loss = math.nan if self._has_failed else self._loss()
         except ProbeError:
             raise
         except Exception as error:  # noqa: BLE001 - a hook must not end a training

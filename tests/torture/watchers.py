@@ -38,6 +38,8 @@ what puts back a mode of PyTorch's; and what remembers a hook that has just been
 
 PASSES_ON = {"_Mode.__torch_function__"}
 """What this calls is the training's own."""
+REMEMBERS = {"Watch.on_finding", "Watch.on_observed"}
+"""What these call puts something into a list."""
 AT_FIRST = {"Recording.__init__", "Verdicts.__init__"}
 """What `telltales.watch` begins with: where not even an empty record can be made, it raises, before any training."""
 
@@ -119,7 +121,7 @@ def _call(frame: FrameType, event: str, arg: Any) -> Call | None:
     # What a library of Python's calls on behalf of telltales, as a cached property, is called by telltales.
     callers = itertools.islice(_stack(frame.f_back), None if own else 1)
     caller = next((code for code in callers if _is_own(code)), None)
-    if caller is None or (not own and caller.co_qualname in PASSES_ON):
+    if caller is None or caller.co_qualname in REMEMBERS or (not own and caller.co_qualname in PASSES_ON):
         return None
     return Call(caller.co_qualname, frame.f_code.co_qualname, own)
 
@@ -171,7 +173,7 @@ def train(folder: Path | None = None, tracing: Tracing | None = None, **options:
                         optimizer,
                         path=folder / "record.jsonl",
                         preset="full",
-                        schedule=lambda step: step != STEPS - 2,
+                        schedule=lambda step: step not in (STEPS - 2, STEPS),
                         loss_from=loss_from if counts_itself else None,
                         around_spikes=True,
                         live=True,
@@ -206,6 +208,11 @@ def train(folder: Path | None = None, tracing: Tracing | None = None, **options:
             if watch is not None and folder is not None:
                 watch.report(folder / "report.html")
                 watch.close()
+        except BaseException:
+            sys.setprofile(None)
+            if watch is not None:
+                watch.close()
+            raise
         finally:
             sys.setprofile(None)
     state = f"{nets.state_hash(model)} {losses}"
@@ -259,7 +266,7 @@ def _shown(folder: Path, effort: Effort, progress: Progress) -> Iterator[Shown]:
     expected = train().state
     found = calls(folder)
     progress(f"{len(found)} calls")
-    faults = list(_faults(found, effort.damages // 8))
+    faults = list(_faults(found, effort.damages // 12))
     failures = [line for fault in faults if (line := wrong(fault, folder, expected))]
     yield Shown(11, "calls inside a watch that fail", len(faults), tuple(failures))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from telltales.bridges.guarding import harmless
 from telltales.bridges.optional import needed
 from telltales.finding import Finding
 from telltales.watching import Watch
@@ -37,11 +38,13 @@ class TelltalesCallback(_TrainerCallback):  # type: ignore[misc]
         options = {"first_step": state.global_step, "loss_from": model, "scaler": scaler} | self._options
         self.watch = Watch(model, optimizer, **options)
 
+    @harmless
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **objects: Any) -> None:
         for name, value in (metrics or {}).items():
             if self.watch is not None and name.endswith("_loss") and isinstance(value, int | float):
                 self.watch.evaluation(value, name.removesuffix("_loss").replace("eval", "dev", 1))
 
+    @harmless
     def on_train_end(self, args: Any, state: Any, control: Any, **objects: Any) -> None:
         self._close("finished")
         if self._report is not None and self.watch is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from telltales.bridges.guarding import harmless
 from telltales.bridges.optional import needed
 from telltales.errors import ProbeError
 from telltales.finding import Finding
@@ -45,12 +46,14 @@ class TelltalesCallback(_Callback):  # type: ignore[misc]
         options = {"first_step": trainer.global_step, "scaler": self._scaler} | self._options
         self.watch = Watch(pl_module, trainer.optimizers, **options)
 
+    @harmless
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: torch.Tensor) -> None:
         if self.watch is not None:
             self.watch.look_at_loss(loss)
             if not pl_module.automatic_optimization:
                 self._losses.append(loss.detach() / (1 if self._scaler is None else self._scaler.get_scale()))
 
+    @harmless
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.watch is None:
             return
@@ -69,6 +72,7 @@ class TelltalesCallback(_Callback):  # type: ignore[misc]
         inputs, targets = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         self.watch.step(torch.stack(losses).mean(), inputs, targets)
 
+    @harmless
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if self.watch is None or trainer.sanity_checking:
             return
@@ -76,11 +80,13 @@ class TelltalesCallback(_Callback):  # type: ignore[misc]
             if name.rpartition("/")[2] == "val_loss":
                 self.watch.evaluation(value, "dev")
 
+    @harmless
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._close("finished")
         if self._report is not None and self.watch is not None:
             self.watch.report(self._report)
 
+    @harmless
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._close(type(exception).__name__)
 

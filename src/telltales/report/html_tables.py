@@ -128,15 +128,24 @@ def _table(caption: str, columns: Mapping[str, Mapping[str, str]]) -> list[Marku
 
 
 def never_ran(records: Mapping[str, Record]) -> list[Markup]:
-    """The modules that were watched and never ran: nothing is known of them."""
+    """The modules that were watched and never ran, and those where watching failed: nothing is known of them."""
     found = []
     for label, record in records.items():
-        unfired = record.about.get("unfired")
-        names = unfired if isinstance(unfired, list | tuple) else []
-        if names:
-            of = f" of {label}" if len(records) > 1 else ""
-            heading = element("h3", None, f"{counted(len(names), 'module')}{of} never ran")
-            said = element("p", {"class": "said"}, "They were watched, and nothing is known of them.")
+        of = f" of {label}" if len(records) > 1 else ""
+        unfired, failed = record.about.get("unfired"), record.about.get("switched_off")
+        for names, kind, what, why in (
+            (unfired if isinstance(unfired, list | tuple) else [], "module", "never ran", "They were watched"),
+            (
+                list(failed) if isinstance(failed, dict) else [],
+                "part",
+                "not watched to the end",
+                "Watching them failed",
+            ),
+        ):
+            if not names:
+                continue
+            heading = element("h3", None, f"{counted(len(names), kind)}{of} {what}")
+            said = element("p", {"class": "said"}, f"{why}, and nothing is known of them.")
             entries = [element("li", {"class": "names"}, shorten(str(name), LONGEST_FACT)) for name in names]
             found.append(element("div", {"class": "card"}, heading, said, element("ul", {"class": "never"}, *entries)))
     return found

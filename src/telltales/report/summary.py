@@ -23,6 +23,7 @@ UPDATE_RATIO_GUIDE = 1e-3
 FOR_VERDICTS = (
     "changed_by_another",
     "unfired",
+    "switched_off",
     "models",
     "groups",
     "strangers",

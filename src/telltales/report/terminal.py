@@ -218,6 +218,9 @@ def _head(record: Record, seen: Overview, width: int) -> list[str]:
     unfired = seen.about.get("unfired")
     if isinstance(unfired, list) and unfired:
         rows.append(("never ran", _some(unfired)))
+    failed = seen.about.get("switched_off")
+    if isinstance(failed, dict) and failed:
+        rows.append(("not watched", f"{_some(list(failed))}: watching failed there"))
     if seen.nonfinite:
         rows.append(("not finite", f"first {'; '.join(map(first_nonfinite, seen.nonfinite))}"))
     indent = max(columns(label) for label, _ in rows) + 2
