@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import resource
+import shutil
 import signal
 import sys
 import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from charloom.errors import CharloomError
 from charloom.fitting import EnvironmentWarning
 from telltales.errors import TelltalesError
 from torture import victims as made
+from torture.processes import ForkServer
 from torture.shown import Effort, Progress, Shown
 from torture.victims import Victim, victims
 
@@ -50,6 +53,56 @@ def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
                     try_one(victim, expected[victim.what], draw, tallies[forged], forged=forged)
         yield tallies[False].shown("damaged files, refused or as before")
         yield tallies[True].shown("files that were changed and sealed again, refused or sound")
+        if effort.damages >= Effort.damages:
+            with ForkServer() as server:
+                yield commands(server, every, root, effort.damages // 1000, effort.seed, progress)
+
+
+def commands(
+    server: ForkServer, every: Sequence[Victim], root: Path, times: int, seed: int, progress: Progress
+) -> Shown:
+    """The real commands on damaged files: an exit status and a sentence, and what is sound is still listed."""
+    failures: list[str] = []
+    ends: Counter[int] = Counter()
+    for victim in every:
+        progress(f"  commands on a damaged {victim.what}")
+        draw = random.Random(f"{seed} {victim.what}")
+        for _ in range(times):
+            with tempfile.TemporaryDirectory() as made:
+                here = Path(made) / "runs"
+                shutil.copytree(root, here)
+                path = here / victim.path.relative_to(root)
+                damaged = draw.choice(victim.damages)(path.read_bytes(), draw)
+                path.write_bytes(damaged)
+                for program, *arguments in _commands_on(path):
+                    end = server.run(*arguments, program=program, cwd=Path(made))
+                    ends[end.status] += 1
+                    if not end.sound or end.status not in range(5) or (end.status in (1, 2) and not end.messages):
+                        said = f"{end.status}: {end.messages[-300:]}"
+                        failures.append(f"{victim.what}: {program} {' '.join(arguments)} ended with {said}")
+                    if arguments[0] == "runs":
+                        listed = {one["run"] for one in json.loads(end.output or "[]")}
+                        if not {"counted", "trained", "begun"} - {path.parent.name} <= listed:
+                            failures.append(f"{victim.what}: of the sound runs only {sorted(listed)} are listed")
+    figures = ", ".join(f"{count:,} with status {status}" for status, count in sorted(ends.items()))
+    return Shown(5, "commands on damaged files", sum(ends.values()), tuple(failures[:20]), figures)
+
+
+def _commands_on(path: Path) -> Iterator[tuple[str, ...]]:
+    """Those that read the file, in the folder that holds ``runs``."""
+    name = path.parent.name
+    if path.name == "record.jsonl":
+        yield from (("telltales", what, str(path)) for what in ("show", "judge"))
+        yield "telltales", "report", str(path), "--html", "out.html"
+    elif path.name == "recall.json":
+        yield "charloom", "recall", "--list", "--state", str(path)
+    elif name == "begun":
+        yield "charloom", "train", "--resume", name
+    elif name in ("counted", "trained"):
+        yield "charloom", "sample", name, "-n", "2"
+        yield "charloom", "score", name, "emma"
+        yield "charloom", "evaluate", name, "--samples", "5"
+    yield "charloom", "runs", "--json"
 
 
 @dataclass
@@ -69,10 +122,8 @@ def try_one(victim: Victim, expected: Any, draw: random.Random, tally: Tally, *,
     """Damage a file that means ``expected`` in one way, read it, and put it back."""
     whole = victim.path.read_bytes()
     damage = draw.choice(victim.forgeries if forged else victim.damages)
-    damaged = damage(whole, draw)
-    if damaged == whole:
-        tally.counts["unchanged"] += 1
-        return
+    while (damaged := damage(whole, draw)) == whole:
+        pass
     victim.path.write_bytes(damaged)
     before = _files(victim.path.parent)
     try:

@@ -27,13 +27,24 @@ from telltales.observation import COLUMNS
 from telltales.record_lines import checked, encoded
 from torture import damage
 from torture.mutating import RAW, blind, json_damage, safetensors_damage
+from torture.processes import ForkServer
 from torture.shown import SHORT
+from torture.victims import victims
+
+COMMANDED = ("config.json", "result.json", "last.safetensors", "record.jsonl", "recall.json")
 
 
 def test_damaged_files_are_refused_or_mean_what_they_meant() -> None:
     shown = list(damage.show(SHORT, lambda line: None))
     assert [one.failures for one in shown] == [()] * len(shown)
     assert sum(one.count for one in shown) >= SHORT.damages
+
+
+def test_commands_say_what_is_damaged_and_list_what_is_sound(server: ForkServer, tmp_path: Path) -> None:
+    every = [one for one in victims(tmp_path) if one.what.partition(" ")[0] in COMMANDED]
+    shown = damage.commands(server, every, tmp_path, 1, 0, lambda line: None)
+    assert shown.failures == ()
+    assert shown.count >= len(every)
 
 
 @pytest.mark.parametrize("broken", [True, False])
