@@ -297,8 +297,9 @@ def _check_progress(progress: Any, steps: int) -> None:
     if not isinstance(progress, dict) or set(progress) != {*whole, *measured}:
         raise CheckpointError(f"the training state has not the entries {', '.join((*whole, *measured))}")
     for name, value in progress.items():
-        fits = (type(value) is int and 0 <= value <= steps) if name in whole else type(value) is float
+        is_finite = type(value) is float and math.isfinite(value)
+        fits = (type(value) is int and 0 <= value <= steps) if name in whole else is_finite
         if not fits and not (name == "best_loss" and value is None):
             raise CheckpointError(f"the training state has {name} {value!r} of {steps} steps")
-    if progress["best_step"] > progress["step"] or not 0 <= progress["seconds"] < math.inf:
+    if progress["best_step"] > progress["step"] or progress["seconds"] < 0:
         raise CheckpointError(f"the training state contradicts itself at step {progress['step']}")
