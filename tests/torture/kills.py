@@ -25,6 +25,8 @@ _RUN = ("--steps", "60", "--batch-size", "16", "--evaluate-every", "12", "--chec
 _NET = ("--hidden", "10", "--embedding", "4", "--context-length", "3")
 _ADAM = ("--optimizer", "adam", "--weight-decay", "0.01", "--schedule", "step", "--clip", "1")
 _SGD = ("--optimizer", "sgd", "--momentum", "0.9", "--learning-rate", "0.1", "--warmup", "20")
+_STOPPED = ("--steps", "60", "--batch-size", "16", "--evaluate-every", "4", "--checkpoint-every", "9")
+_STOPPED += ("--patience", "3", "--learning-rate", "0.2", "--schedule", "constant", "--dropout", "0.3")
 _DISTINCT = ("--batches", "distinct")
 _TORCH, _COMPILED = ("--engine", "torch"), ("--engine", "compiled")
 
@@ -65,11 +67,13 @@ CASES = (
     _mlp("compiled, rows", *_COMPILED, *_SGD),
     _mlp("compiled, distinct", *_COMPILED, *_ADAM, *_DISTINCT, watch=_WATCH),
     _deep("torch, batch norm", *_TORCH, *_ADAM),
-    _deep("torch, batch norm and dropout", *_TORCH, "--dropout", "0.3", "--patience", "2"),
+    Case(
+        "deep-mlp, torch, dropout, stopped early", ("--model", "deep-mlp", "--layers", "2", *_NET, *_STOPPED, *_TORCH)
+    ),
     _deep("compiled, batch norm", *_COMPILED),
     _deep("compiled, layer norm", *_COMPILED, *_SGD, "--norm", "layer", "--clip", "0.5"),
 )
-"""The networks have an evaluation every 12 steps, and a checkpoint every 9."""
+"""The networks have checkpoints more often than evaluations, or less often, and never only at the same steps."""
 KILLS = 5
 """Enumerated ones, of each case."""
 
