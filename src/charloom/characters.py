@@ -48,4 +48,6 @@ def _escaping(text: str, escape: Callable[[str], str]) -> str:
 
 
 def _moves_or_hides(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in f"\n\t{_JOINERS}"
+    if character in f"\n\t{_JOINERS}":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") or ord(character) & 0xFFFE == 0xFFFE
