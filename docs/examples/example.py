@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,8 @@ class Example:
 
 
 EXAMPLES: dict[str, Example] = {}
+UNHURRIED = math.inf
+"""Seconds that preflight may take: what a page shows is not to depend on what else the machine is doing."""
 
 
 def example(rule: str, *shows: str) -> Callable[[Callable[[bool], Seen]], Callable[[bool], Seen]]:
@@ -75,7 +78,8 @@ def example(rule: str, *shows: str) -> Callable[[Callable[[bool], Seen]], Callab
 
 def checked(model: nn.Module, data: Data) -> Seen:
     """What preflight alone tells of a model that can't be trained."""
-    return Seen(list(telltales.preflight(model, data.batch(0, 32), nn.functional.cross_entropy)), Record())
+    found = telltales.preflight(model, data.batch(0, 32), nn.functional.cross_entropy, time_limit=UNHURRIED)
+    return Seen(list(found), Record())
 
 
 def train(
@@ -108,7 +112,9 @@ def train(
     """
     data = names() if data is None else data
     first = spoil(0, *data.batch(0, batch))
-    before: Iterable[Finding] = telltales.preflight(model, first, loss_fn, optimizer) if check else ()
+    before: Iterable[Finding] = (
+        telltales.preflight(model, first, loss_fn, optimizer, time_limit=UNHURRIED) if check else ()
+    )
     schedule = None if rate is None else torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     with telltales.watch(model, optimizer, scaler=scaler, **options) as watch:
         for step in range(steps):
