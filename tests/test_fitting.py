@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import small
-from charloom.checkpoint import load_checkpoint, save_checkpoint
+from charloom.checkpoint import digest_of_arrays, load_checkpoint, save_checkpoint
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.errors import CheckpointError, ConfigError
 from charloom.fitting import EnvironmentWarning, create_run, fit, fit_run
@@ -117,6 +117,22 @@ def test_resuming_rewinds_the_history_to_the_checkpoint(tmp_path: Path) -> None:
         file.write('{"step": 30, "half a li')  # What a crash in the middle of the next evaluation leaves.
     fit_run(run, small.dataset(), resume=True)
     assert [line["step"] for line in history(run.folder)] == [10, 20, 30, 40]
+
+
+class StopAtOnce(Observer):
+    def started(self, training: Training) -> None:
+        training.request_stop()
+
+
+def test_resuming_goes_back_to_the_best_weights_of_the_checkpoint(tmp_path: Path) -> None:
+    run = interrupted_run(tmp_path)
+    arrays, state = load_checkpoint(run.best_path)
+    # What a crash between an evaluation and the next checkpoint leaves.
+    save_checkpoint(run.best_path, {name: 2 * array for name, array in arrays.items()}, {"step": 30, "dev_loss": 1.0})
+    assert fit_run(run, small.dataset(), [StopAtOnce()], resume=True) is None
+    restored, state_now = load_checkpoint(run.best_path)
+    assert state_now == state
+    assert digest_of_arrays(restored) == digest_of_arrays(arrays)
 
 
 def test_before_any_evaluation_the_present_weights_are_the_best(tmp_path: Path) -> None:

@@ -203,12 +203,14 @@ def _stored_state(run: Run) -> tuple[Arrays, dict[str, Any]] | None:
 
 
 def _restore(run: Run, training: Training, stored: tuple[Arrays, dict[str, Any]] | None) -> None:
-    """Go back to the last checkpoint, or to the beginning, and cut the history to what it held then."""
+    """Go back to the last checkpoint, or to the beginning, with the best weights and the history of then."""
     history_bytes = 0
     if stored is not None:
         arrays, state = stored
         training.restore(arrays, state["progress"])
         history_bytes = state["history_bytes"]
+        # Those of the folder may be of a later evaluation, which under other conditions need not come again.
+        _RunWriter(run).save_best(training)
         _warn_of_changes(state["environment"], _conditions(training))
     if run.history_path.exists():
         cut(run.history_path, history_bytes)
@@ -251,11 +253,11 @@ class _RunWriter(Observer):
     def evaluated(self, training: Training, measurement: Measurement) -> None:
         append(self._run.history_path, (json.dumps(asdict(measurement)) + "\n").encode())
         if measurement.best:
-            self._save_best(training)
+            self.save_best(training)
 
     def checkpoint_due(self, training: Training) -> None:
         if not self._run.best_path.exists():
-            self._save_best(training)
+            self.save_best(training)
         arrays, progress = training.state()
         history = self._run.history_path
         state = {
@@ -266,7 +268,8 @@ class _RunWriter(Observer):
         }
         save_checkpoint(self._run.last_path, arrays, state)
 
-    def _save_best(self, training: Training) -> None:
+    def save_best(self, training: Training) -> None:
+        """Write the weights of the lowest dev loss, or the present ones before any evaluation."""
         measured = training.best_step > 0
         state = {
             "step": training.best_step if measured else training.step,

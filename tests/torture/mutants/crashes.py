@@ -126,6 +126,14 @@ MUTANTS: tuple[Mutant, ...] = (
         _STOPPED_EARLY,
     ),
     Mutant(
+        "the best weights of a later evaluation stay in the folder",
+        1,
+        _FITTING,
+        "        _RunWriter(run).save_best(training)\n",
+        "",
+        "tests/test_fitting.py::test_resuming_goes_back_to_the_best_weights_of_the_checkpoint",
+    ),
+    Mutant(
         "the lowest loss is not restored",
         1,
         _TRAINING,
