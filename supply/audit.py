@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pip._internal.commands import create_command
 from pip._vendor.requests import RequestException
@@ -85,7 +86,7 @@ def requirements() -> Check:
 
 def versions(installed: Collection[metadata.Distribution]) -> Check:
     """Installed packages that are not pinned, or at another version."""
-    pinned = pins()
+    pinned = pins() | _pinned_by_extras()
     wrong = []
     seen = set()
     for one in installed:
@@ -188,6 +189,12 @@ def hashed(file: Path) -> list[tuple[str, str, list[str]]]:
     entries = file.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     split = [entry.split() for entry in entries if not entry.startswith("#")]
     return [(*first.split("=="), HASH.findall(" ".join(rest))) for first, *rest in split]
+
+
+def _pinned_by_extras() -> dict[str, str]:
+    """What the project itself asks for in one version only: nothing of it is installed unasked."""
+    asked = map(Requirement, metadata.requires(OURS) or ())
+    return {canonicalize_name(one.name): str(one.specifier)[2:] for one in asked if str(one.specifier)[:2] == "=="}
 
 
 def _where(name: str, version: str) -> str:

@@ -156,6 +156,7 @@ def test_it_asks_for_torch_and_numpy_and_pins_nothing(facts: Message) -> None:
         "charloom",
         "dev",
         "fast",
+        "fuzz",
         "notebooks",
         "report",
         "site",

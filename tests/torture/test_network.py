@@ -17,31 +17,37 @@ def test_nothing_asks_the_network() -> None:
     assert shown[-1].count > 20
 
 
+def test_a_training_and_its_report_ask_nothing() -> None:
+    outcomes, attempts = network.offline(["charloom train", "telltales report"])
+    assert ([one.status for one in outcomes], attempts) == ([0, 0], [])
+
+
 def test_every_command_is_tried() -> None:
     names = network._names()
     assert set(offline.COMMANDS) <= set(names)
     assert {"imports", "charloom train", "telltales report"} <= set(names)
 
 
-@pytest.mark.parametrize(
-    ("event", "code"),
-    [
-        ("socket.connect", 'socket.socket().connect(("192.0.2.1", 9))'),
-        ("socket.bind", 'socket.socket().bind(("0.0.0.0", 0))'),
-        ("socket.sendto", 'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 9))'),
-        ("socket.sendmsg", 'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b""], [], 0, ("192.0.2.1", 9))'),
-        ("socket.getaddrinfo", 'socket.getaddrinfo("nobody.invalid", 80)'),
-        ("socket.gethostbyname", 'socket.gethostbyname("nobody.invalid")'),
-        ("http.client.connect", 'http.client.HTTPConnection("192.0.2.1").connect()'),
-        ("urllib.Request", 'urllib.request.urlopen("http://192.0.2.1/")'),
-    ],
-)
-def test_the_hook_refuses_each_way(event: str, code: str, tmp_path: Path) -> None:
+WAYS = {
+    "socket.connect": 'socket.socket().connect(("192.0.2.1", 9))',
+    "socket.bind": 'socket.socket().bind(("0.0.0.0", 0))',
+    "socket.sendto": 'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 9))',
+    "socket.sendmsg": 'socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b""], [], 0, ("192.0.2.1", 9))',
+    "socket.getaddrinfo": 'socket.getaddrinfo("nobody.invalid", 80)',
+    "socket.gethostbyname": 'socket.gethostbyname("nobody.invalid")',
+    "http.client.connect": 'http.client.HTTPConnection("192.0.2.1").connect()',
+    "urllib.Request": 'urllib.request.urlopen("http://192.0.2.1/")',
+}
+"""To the network, by the event that the hook sees."""
+
+
+@pytest.mark.parametrize("event", WAYS)
+def test_the_hook_refuses_each_way(event: str, tmp_path: Path) -> None:
     """In a process of its own: a hook stays. The address is one that nobody has."""
     program = (
         "import http.client, socket, urllib.request, sitecustomize\n"
-        f"assert sitecustomize.GUARDED\n"
-        f"try:\n    {code}\nexcept PermissionError as error:\n    print(error)\n"
+        "assert sitecustomize.GUARDED\n"
+        f"try:\n    {WAYS[event]}\nexcept PermissionError as error:\n    print(error)\n"
     )
     log = tmp_path / "attempts.txt"
     ended = network.run([sys.executable, "-P", "-c", program], tmp_path, log)

@@ -125,6 +125,8 @@ def found(folder: Path) -> list[str]:
         (lambda folder: install(folder, "x", "1+b"), ["x is installed twice"]),
         (lambda folder: install(folder, "z", "1+cpu"), []),
         (lambda folder: install(folder, "nvidia-nccl", "2"), []),
+        (lambda folder: install(folder, "atheris", "3.0.0"), []),
+        (lambda folder: install(folder, "atheris", "2"), ["atheris 2 is installed; pinned: 3.0.0"]),
     ],
 )
 def test_what_was_tampered_with_is_found(

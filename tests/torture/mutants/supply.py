@@ -17,7 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "src/charloom/cli/__init__.py",
         "MISUSE = 2\n",
         f"MISUSE = 2\n{ASKS}",
-        f"{NETWORK}::test_nothing_asks_the_network",
+        f"{NETWORK}::test_a_training_and_its_report_ask_nothing",
     ),
     Mutant(
         "a report asks for a name as it is drawn",
@@ -25,7 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "src/telltales/report/svg.py",
         "from __future__ import annotations\n",
         f"from __future__ import annotations\n{ASKS}",
-        f"{NETWORK}::test_nothing_asks_the_network",
+        f"{NETWORK}::test_a_training_and_its_report_ask_nothing",
     ),
     Mutant(
         "the hook lets connections pass",
