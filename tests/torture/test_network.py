@@ -28,6 +28,12 @@ def test_every_command_is_tried() -> None:
     assert {"imports", "charloom train", "telltales report"} <= set(names)
 
 
+def test_a_new_command_can_not_be_forgotten() -> None:
+    """One that is there, and is not said what to give to, fails."""
+    (outcome,), _ = network.offline(["charloom new"])
+    assert (outcome.status, outcome.said) == (1, "it is not said here what to give it")
+
+
 WAYS = {
     "socket.connect": 'socket.socket().connect(("192.0.2.1", 9))',
     "socket.bind": 'socket.socket().bind(("0.0.0.0", 0))',

@@ -99,4 +99,12 @@ MUTANTS: tuple[Mutant, ...] = (
         '    "CHANGELOG.md",\n',
         f"{WHEEL}::test_the_source_archive_holds_the_project_and_nothing_else",
     ),
+    Mutant(
+        "archives carry the dates of their files",
+        PROMISE,
+        "pyproject.toml",
+        "[tool.hatch.build.targets.sdist]\n",
+        "[tool.hatch.build.targets.sdist]\nreproducible = false\n",
+        f"{WHEEL}::test_both_archives_are_the_same_wherever_and_whenever_they_are_made",
+    ),
 )
