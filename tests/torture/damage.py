@@ -21,7 +21,6 @@ from typing import Any
 from charloom.errors import CharloomError
 from charloom.fitting import EnvironmentWarning
 from telltales.errors import TelltalesError
-from torture import victims as made
 from torture.processes import ForkServer
 from torture.shown import Effort, Progress, Shown
 from torture.victims import Victim, victims
@@ -37,7 +36,6 @@ def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
     """Damages of each file in turn; a third of them forgeries, whose checksums are right."""
     with tempfile.TemporaryDirectory() as folder, _quiet():
         root = Path(folder)
-        made._forged.folder = folder  # type: ignore[attr-defined]
         every = list(victims(root))
         for victim in every:
             victim.uses()

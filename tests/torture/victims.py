@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,31 +226,33 @@ def _unchecked(content: bytes, draw: random.Random) -> bytes:
 
 def _forged(content: bytes, draw: random.Random) -> bytes:
     """A checkpoint of other arrays, or another state, with the right checksum."""
-    path = Path(_forged.folder) / "forged.safetensors"  # type: ignore[attr-defined]
-    path.write_bytes(content)
-    arrays, state = load_checkpoint(path)
-    name = draw.choice(sorted(arrays))
-    array, what = arrays[name], draw.randrange(8)
-    if what == 0:
-        del arrays[name]
-    elif what == 1:
-        arrays[draw.choice((name + "x", "more", "model/more", "optimizer/x/step", "random/cuda", ""))] = array
-    elif what == 2:
-        arrays[name] = array.astype(draw.choice(("f2", "f8", "i1", "i8", "u2", "?")))
-    elif what == 3:
-        arrays[name] = draw.choice((array[None], array.reshape(-1)[:-1], np.zeros(0, array.dtype), array.reshape(-1)))
-    elif what == 4:
-        arrays[name] = np.full_like(array, draw.choice((0, -1, 1, 127)))
-    elif what == 5 and array.dtype.kind == "f":
-        arrays[name] = np.full_like(array, draw.choice((np.nan, np.inf, -np.inf, 1e38)))
-    else:
-        try:
-            state = json.loads(json_text(state, draw), parse_constant=lambda _: None)
-            save_checkpoint(path, arrays, state)
-        except (ValueError, RecursionError):
-            return content[:-1]
-    save_checkpoint(path, arrays, state)
-    return path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "forged.safetensors"
+        path.write_bytes(content)
+        arrays, state = load_checkpoint(path)
+        name = draw.choice(sorted(arrays))
+        array, what = arrays[name], draw.randrange(8)
+        if what == 0:
+            del arrays[name]
+        elif what == 1:
+            arrays[draw.choice((name + "x", "more", "model/more", "optimizer/x/step", "random/cuda", ""))] = array
+        elif what == 2:
+            arrays[name] = array.astype(draw.choice(("f2", "f8", "i1", "i8", "u2", "?")))
+        elif what == 3:
+            shapes = (array[None], array.reshape(-1)[:-1], np.zeros(0, array.dtype), array.reshape(-1))
+            arrays[name] = draw.choice(shapes)
+        elif what == 4:
+            arrays[name] = np.full_like(array, draw.choice((0, -1, 1, 127)))
+        elif what == 5 and array.dtype.kind == "f":
+            arrays[name] = np.full_like(array, draw.choice((np.nan, np.inf, -np.inf, 1e38)))
+        else:
+            try:
+                state = json.loads(json_text(state, draw), parse_constant=lambda _: None)
+                json.dumps(state, allow_nan=False)
+            except (ValueError, RecursionError):
+                return content[:-1]
+        save_checkpoint(path, arrays, state)
+        return path.read_bytes()
 
 
 class _StopAfter(Observer):
