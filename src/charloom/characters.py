@@ -29,17 +29,21 @@ def identify(character: str) -> str:
 
 def printable(text: str) -> str:
     """``text`` with escapes for what cannot be printed, such as the stray bytes that a file name may hold."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
 
 
 def harmless(text: str) -> str:
     """``text`` with escapes for what moves a cursor, turns the reading direction or hides; line ends and tabs stay."""
-    return _escaping(text, lambda character: ascii(character)[1:-1])
+    return _escaping(text, _escape)
 
 
 def harmless_json(text: str) -> str:
     """The same for JSON, whose escapes a reader takes back."""
     return _escaping(text, lambda character: json.dumps(character)[1:-1])
+
+
+def _escape(character: str) -> str:
+    return ascii(character)[1:-1]
 
 
 def _escaping(text: str, escape: Callable[[str], str]) -> str:

@@ -6,6 +6,7 @@ What takes long to import is imported where it is used, so that ``--help`` and `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -266,7 +267,9 @@ def _say(message: str) -> None:
     from telltales.visible import visible
 
     if sys.stderr is not None:
-        print(for_encoding(visible(message), sys.stderr.encoding), file=sys.stderr)
+        # What was done is done, though nobody reads of it.
+        with contextlib.suppress(OSError, ValueError):
+            print(for_encoding(visible(message), sys.stderr.encoding), file=sys.stderr, flush=True)
 
 
 def _drop_output() -> None:
