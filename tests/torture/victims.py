@@ -242,7 +242,7 @@ def _forged(content: bytes, draw: random.Random) -> bytes:
             shapes = (array[None], array.reshape(-1)[:-1], np.zeros(0, array.dtype), array.reshape(-1))
             arrays[name] = draw.choice(shapes)
         elif what == 4:
-            arrays[name] = np.full_like(array, draw.choice((0, -1, 1, 127)))
+            arrays[name] = np.full(array.shape, draw.choice((0, -1, 1, 127))).astype(array.dtype)
         elif what == 5 and array.dtype.kind == "f":
             arrays[name] = np.full_like(array, draw.choice((np.nan, np.inf, -np.inf, 1e38)))
         else:
