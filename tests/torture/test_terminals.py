@@ -21,6 +21,7 @@ from charloom.cli.streams import open_missing
 from charloom.observer import Observer
 from torture import terminals
 from torture.inert import terminal_faults
+from torture.infecting import write_record
 from torture.payloads import PAYLOADS, Payload
 from torture.shown import SHORT
 from torture.surroundings import Ended, closed, command
@@ -97,6 +98,14 @@ def test_a_full_disk_below_the_results_is_told(form: list[str], tmp_path: Path) 
     (tmp_path / "names.txt").write_text(terminals.NAMES)
     done = closed(command("charloom", "describe", "--data", "names.txt", *form), ">/dev/full", tmp_path)
     assert done == Ended(1, "", "Error: standard output: No space left on device\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_telltales_ends_well_though_nobody_reads_its_messages(tmp_path: Path) -> None:
+    write_record(tmp_path / "record.jsonl")
+    done = closed(command("telltales", "report", "record.jsonl", "--html", "report.html"), "2>/dev/full", tmp_path)
+    assert done == Ended(0, "", "")
+    assert (tmp_path / "report.html").stat().st_size
 
 
 def test_closed_descriptors_are_taken_by_nothing(tmp_path: Path) -> None:
