@@ -37,26 +37,20 @@ class Outcome:
 
 
 def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
-    """Both ways at once in the short form; one after the other, a process each command, in the long one."""
+    """Both ways at once in the short form; one after the other in the long one, with the notebooks and the bridges."""
     yield from controls()
     if effort == SHORT:
         yield _shown("commands and imports without a network", *offline([], namespace=bool(_namespace())))
         return
     everything = _names()
     for separate in (False, True):
-        if separate and not _namespace():
-            yield Shown(PROMISE, "commands in a namespace without a network", 0, skipped=_NO_NAMESPACE)
-            continue
         where = "in a namespace without a network" if separate else "under a hook that refuses the network"
-        outcomes: list[Outcome] = []
-        attempts: list[str] = []
-        with tempfile.TemporaryDirectory() as folder:
-            for name in everything:
-                progress(f"{name} {where}")
-                more, tried = offline([name], namespace=separate, hook=not separate, folder=Path(folder))
-                outcomes += more
-                attempts += tried
-        yield _shown(f"commands, notebooks and imports {where}", outcomes, attempts)
+        what = f"commands, notebooks and imports {where}"
+        if separate and not _namespace():
+            yield Shown(PROMISE, what, 0, skipped=_NO_NAMESPACE)
+            continue
+        progress(what)
+        yield _shown(what, *offline(everything, namespace=separate, hook=not separate))
     progress("the bridges to other libraries")
     yield bridges()
 
@@ -77,13 +71,11 @@ def controls() -> Iterator[Shown]:
     yield Shown(PROMISE, "ways to the network that a namespace has not", 4, tuple(_failures(outcomes)))
 
 
-def offline(
-    names: Sequence[str], *, namespace: bool = False, hook: bool = True, folder: Path | None = None
-) -> tuple[list[Outcome], list[str]]:
-    """Run these, or all, without a network: how each went, and what was tried of the network."""
+def offline(names: Sequence[str], *, namespace: bool = False, hook: bool = True) -> tuple[list[Outcome], list[str]]:
+    """Run these, or all commands and imports, without a network: how each went, and what was tried of the network."""
     with tempfile.TemporaryDirectory() as made:
-        work = folder or Path(made)
-        outcomes, log = Path(made, "outcomes.jsonl"), Path(made, "attempts.txt")
+        work, outcomes, log = Path(made, "work"), Path(made, "outcomes.jsonl"), Path(made, "attempts.txt")
+        work.mkdir()
         (work / "names.txt").write_text(_names_file(), encoding="utf-8")
         command = [sys.executable, "-P", "-m", "torture.offline", str(outcomes), *names]
         ended = run(command, work, log, namespace=namespace, hook=hook)
