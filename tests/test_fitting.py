@@ -119,6 +119,17 @@ def test_resuming_rewinds_the_history_to_the_checkpoint(tmp_path: Path) -> None:
     assert [line["step"] for line in history(run.folder)] == [10, 20, 30, 40]
 
 
+def test_a_training_that_was_killed_when_it_had_stopped_early_makes_no_further_step(tmp_path: Path) -> None:
+    config = TrainingConfig(**small.QUICK | {"steps": 400}, engine="torch", learning_rate=0.5, patience=1)
+    run = Run.create(small.dataset(), ModelConfig(**small.SMALL_MLP), config, root=tmp_path)
+    result = fit_run(run, small.dataset())
+    assert result is not None
+    assert result["outcome"] == "stopped early"
+    (run.folder / "result.json").unlink()  # What a crash between the last checkpoint and the result leaves.
+    resumed = fit_run(run, small.dataset(), resume=True)
+    assert resumed == result
+
+
 class StopAtOnce(Observer):
     def started(self, training: Training) -> None:
         training.request_stop()

@@ -225,6 +225,8 @@ class Training:
 
     def _loop(self, observers: Sequence[Observer], graph: StepGraph | None) -> Outcome:
         config, course = self.config, self._course
+        if self._out_of_patience():  # It ended with the checkpoint that it goes on from.
+            return "stopped early"
         started, seconds_before = time.perf_counter(), self.seconds
         on_step = _looking(observers)
         on_advance = [o for o in observers if type(o).advanced is not Observer.advanced]
@@ -242,9 +244,12 @@ class Training:
                     self._evaluate(observers, learning_rate)
                 if self.step % config.checkpoint_every == 0:
                     self._checkpoint(observers)
-                if config.patience is not None and self.evaluations_since_best >= config.patience:
+                if self._out_of_patience():
                     return "stopped early"
         return "finished" if self.step == self.steps else "interrupted"
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.evaluations_since_best >= self.config.patience
 
     def _advances(self, observers: Sequence[Observer], graph: StepGraph | None) -> Generator[Advance, None, None]:
         """The steps still to come, by what `choose_engine` has chosen."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import small
 from charloom.compiled import available
@@ -108,16 +109,17 @@ class Victim:
         return ("train", "--resume", name, *(() if (run / "record.jsonl").exists() else self.case.watch))
 
     def killed_at_operations(self, name: str, many: int) -> tuple[int, list[str]]:
-        """A run that is killed at some file operation, so often, as it goes on again and again.
+        """A training that is killed so often as it goes on, each time at another operation after a checkpoint.
 
         What is counted begins anew each time, and would never be far: of that as many runs, each killed further on.
         """
-        step = self.operations // (many + 1)
         trained = "--steps" in self.case.flags
         kills, said = 0, []
         for number in range(many):
-            run, at = (name, step) if trained else (f"{name}-{number}", step * (number + 1))
-            fate = Fate(str(self._folder / "runs"), at, "die halfway" if number % 2 else "die")
+            run = name if trained else f"{name}-{number}"
+            at = 1 + 3 * (many - 1 - number) if trained else self.operations // (many + 1) * (number + 1)
+            how: Literal["die", "die halfway"] = "die halfway" if number % 2 else "die"
+            fate = Fate(str(self._folder / "runs"), at, how, after="last.safetensors" if trained else "")
             end = self._server.run(*self.going_on(run), cwd=self._folder, fate=fate)
             kills += end.status == KILLED
             if not trained or number == many - 1:

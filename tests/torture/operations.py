@@ -33,6 +33,8 @@ class Fate:
     """``die``: before the operation. ``die halfway``: with half of the bytes written, if it is a write. ``fail``: this
     one and all that follow, but for the deletion of files, raise ``error``; a write comes half as far first."""
     error: int = errno.ENOSPC
+    after: str = ""
+    """Operations are counted from when a file of this name is replaced for the first time, if one is named."""
     journal: str = ""
     """A file to write all operations down in: a JSON object a line, of what `Operation` has."""
 
@@ -74,6 +76,7 @@ class _Operations:
         self._folder = os.path.realpath(fate.folder)
         self._count = 0
         self._failing = False
+        self._counting = not fate.after
         self._journal = os.open(fate.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if fate.journal else None
 
     def install(self) -> None:
@@ -95,7 +98,7 @@ class _Operations:
 
     def begin(self, kind: str, path: str, half: Callable[[], object] | None = None) -> None:
         """Die or raise, if this is the operation to do so; ``half`` does half of it."""
-        self._count += 1
+        self._count += self._counting
         fate = self._fate
         due = self._count == fate.at
         if due and fate.how != "fail":
@@ -162,6 +165,7 @@ class _Operations:
             if path is not None:
                 self.begin("replace", path)
             real(source, target, **folders)
+            self._counting = self._counting or os.path.basename(os.fsdecode(target)) == self._fate.after
             if path is not None:
                 self.note("replace", os.path.realpath(os.fsdecode(source)), to=path)
 

@@ -134,6 +134,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "tests/test_fitting.py::test_resuming_goes_back_to_the_best_weights_of_the_checkpoint",
     ),
     Mutant(
+        "a training that had stopped early makes another step",
+        1,
+        _TRAINING,
+        "        if self._out_of_patience():  # It ended with the checkpoint that it goes on from.\n",
+        "        if False:\n",
+        "tests/test_fitting.py::test_a_training_that_was_killed_when_it_had_stopped_early_makes_no_further_step",
+    ),
+    Mutant(
         "the lowest loss is not restored",
         1,
         _TRAINING,
