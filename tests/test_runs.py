@@ -135,7 +135,7 @@ def test_an_unfinished_run_has_no_result(data: Dataset, tmp_path: Path) -> None:
         lambda config: config.update(environment=[["python", "3"]]),
         lambda config: config.update(data_sha256=3),
         lambda config: config.update(training=None),
-        lambda config: config["model"].update(dropout=10**400),
+        lambda config: config["model"].update(init_scale=10**400),
         lambda config: config["training"].update(momentum=False),
     ],
 )
