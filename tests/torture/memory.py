@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from telltales import PRESETS
 from torture.shown import Effort, Progress, Shown
 
 PROMISE = 9
@@ -58,7 +59,7 @@ def workloads(effort: Effort) -> tuple[Workload, ...]:
     counted = tuple(mb >> halvings for halvings in range(5, -1, -1) if mb >> halvings >= 4)
     # The least that can be told from the noise of an allocator: a few MB over all sizes.
     steps, steepest = ((20, 100, 500, 2000), 0.003) if mb >= LONG else ((6, 12, 18), 0.2)
-    counting = 300, 0.03 if mb >= LONG else 0.3
+    counting = 300, 0.03 if mb >= LONG else 0.5
     every = (
         *(Workload(f"counting {order}", f"n-grams of order {order}", counted, "MB", *counting) for order in (2, 5)),
         Workload("writing", "observed steps, recorded in a file and judged", steps, "100 steps", 40, steepest),
@@ -108,7 +109,20 @@ def tried(workload: Workload) -> Shown:
     return Shown(PROMISE, f"memory: {workload.what}", len(got.sizes), tuple(failures), figures)
 
 
+def scheduled(steps: int = 1_000_000) -> Shown:
+    """How many of so many steps are observed: what bounds a record's file, and the cost of a disk that is slow."""
+    observed = {name: sum(map(preset.schedule, range(steps))) for name, preset in PRESETS.items()}
+    figures = ", ".join(f"{name} {count:,}" for name, count in observed.items())
+    failures = [
+        f"{name} observes {observed[name]:,} of {steps:,} steps, more than {most:,}"
+        for name, most in (("economy", 150), ("standard", 1_100))
+        if observed[name] > most
+    ]
+    return Shown(PROMISE, f"observed of {steps:,} steps", len(observed), tuple(failures), figures)
+
+
 def show(effort: Effort, progress: Progress) -> Iterator[Shown]:
+    yield scheduled()
     for workload in workloads(effort):
         progress(f"memory: {workload.what}")
         if STATUS.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torture.memory import STATUS, Peaks, Workload, tried, workloads
+from torture.memory import STATUS, Peaks, Workload, scheduled, tried, workloads
 from torture.shown import SHORT
 
 pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from /proc")
@@ -13,6 +13,10 @@ pytestmark = pytest.mark.skipif(not STATUS.exists(), reason="peaks are read from
 @pytest.mark.parametrize("workload", workloads(SHORT), ids=lambda workload: workload.name)
 def test_memory_is_bounded(workload: Workload) -> None:
     assert not tried(workload).failures
+
+
+def test_few_steps_are_observed() -> None:
+    assert not scheduled(100_000).failures
 
 
 def test_a_slope_leaves_out_what_is_made_once() -> None:

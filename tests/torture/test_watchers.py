@@ -18,6 +18,7 @@ from charloom.fitting import fit_run
 from charloom.runs import Run
 from charloom.watching import Watching, record_path
 from telltales import Finding, Sign, TelltalesWarning
+from telltales.bridges.guarding import harmless
 from telltales.report.html import html_report
 from torture.shown import SHORT
 from torture.watchers import show, train
@@ -47,6 +48,7 @@ def test_every_call_of_a_watch_may_fail() -> None:
         ("telltales.observing.ObservedStep.before_update", "watching stops at step 0"),
         ("telltales.acting.UpdateGuard._found", "watching stops at step 0"),
         ("telltales.turns.StaleGradients.backward_begins", "watching stops at step 0"),
+        ("telltales.module_readings.ModuleReadings.gradient", "watching stops at step 0"),
         ("telltales.turns.StaleGradients.backward_ended", "watching stops at step 0"),
         ("telltales.structure.ModeProbe.saw", "watching stops at step 1"),
         ("telltales.functions.FunctionProbe.enter", "(functions that modules call)"),
@@ -228,6 +230,23 @@ def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest(tmp_path: Path) -> Non
     with pytest.warns(TelltalesWarning, match="the record is written no further"):
         watch.close()
     assert len(telltales.read_record(tmp_path / "record.jsonl")) == 3
+
+
+def test_a_callback_in_a_loop_of_others_does_no_harm() -> None:
+    class Callback:
+        watch: Any = None
+
+        @harmless
+        def on_train_batch_end(self, error: Exception) -> None:
+            raise error
+
+    callback = Callback()
+    callback.watch, model, _ = watched()
+    with pytest.raises(telltales.UsageError):
+        callback.on_train_batch_end(telltales.UsageError("a fact"))
+    with pytest.warns(TelltalesWarning, match="on_train_batch_end failed, and watching stops: OSError: oh"):
+        callback.on_train_batch_end(OSError("oh"))
+    assert nets.hooks(model) == 0
 
 
 WAYS: dict[str, Callable[[pytest.MonkeyPatch, Run], object]] = {

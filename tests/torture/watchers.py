@@ -270,7 +270,7 @@ def _shown(folder: Path, effort: Effort, progress: Progress) -> Iterator[Shown]:
     expected = train().state
     found = calls(folder)
     progress(f"{len(found)} calls")
-    faults = list(_faults(found, effort.damages // 15))
+    faults = list(_faults(found, effort.damages // 20))
     failures = []
     for fault in faults:
         if line := wrong(fault, folder, expected):
