@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,34 +91,26 @@ class Terminal:
         import fcntl
         import termios
 
-        self._ours, theirs = os.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-        def take_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
+        self._ours, self._theirs = os.openpty()
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        # The first terminal that is opened in a session of its own is the one whose end it is told of.
+        shell = f'exec "$@" <>{os.ttyname(self._theirs)} >&0 2>&0'
         self.process = subprocess.Popen(
-            arguments,
+            ["/bin/sh", "-c", shell, "sh", *arguments],
             cwd=cwd,
             env=variables({"TERM": "xterm-256color"} | dict(more or {})),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            preexec_fn=take_terminal,
+            start_new_session=True,
         )
-        os.close(theirs)
         self._written = b""
 
     def read(self, enough: Callable[[str], bool] = lambda _: False, seconds: float = SECONDS) -> str:
         """What it has written, as soon as it is enough, or the process has ended."""
         end = time.monotonic() + seconds
         while not enough(self._text()) and time.monotonic() < end:
+            ended = self.process.poll() is not None
             if select.select([self._ours], [], [], PATIENCE)[0]:
-                with suppress(OSError):  # The other side is closed: all is read.
-                    self._written += os.read(self._ours, 1 << 16)
-                    continue
-            if self.process.poll() is not None:
+                self._written += os.read(self._ours, 1 << 16)
+            elif ended:
                 break
         return self._text()
 
@@ -131,6 +121,7 @@ class Terminal:
     def hang_up(self) -> None:
         """Close the terminal's window."""
         os.close(self._ours)
+        os.close(self._theirs)
         self._ours = -1
 
     def end(self) -> Ended:
@@ -159,9 +150,3 @@ def is_stopped(process: subprocess.Popen[bytes]) -> bool:
     """Whether it is stopped, as by Ctrl-Z; on Linux."""
     state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
     return state == "T"
-
-
-def end_at_once(process: subprocess.Popen[bytes]) -> None:
-    """Kill what should have ended by itself."""
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGKILL)
