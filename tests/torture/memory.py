@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from telltales import PRESETS
+from telltales.schedule import PRESETS
 from torture.shown import Effort, Progress, Shown
 
 PROMISE = 9
