@@ -28,7 +28,7 @@ def peak() -> None:
 
 
 def text(path: Path, megabytes: int) -> Path:
-    """Lines of words out of twenty thousand, drawn anew for each megabyte; of six letters, so that all n-grams recur."""
+    """Lines of words out of twenty thousand, new ones in each megabyte; of six letters, so that all n-grams recur."""
     rng = np.random.default_rng(0)
     letters = rng.integers(ord("a"), ord("a") + 6, (20_000, 8), np.uint8)
     letters[np.arange(8) >= rng.integers(3, 9, (20_000, 1))] = 0
