@@ -119,8 +119,8 @@ class _Operations:
     def _open(self, real: Any) -> Any:
         def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
             below = self._below(path, dir_fd) if flags & OPENING else None
-            if below is not None and not flags & os.O_CREAT and not os.path.lexists(below):
-                below = None  # That fails, and changes nothing.
+            if below is not None and (flags & os.O_EXCL if os.path.lexists(below) else not flags & os.O_CREAT):
+                below = None  # That fails by itself, and changes nothing.
             if below is not None:
                 self.begin("open", below)
             descriptor: int = real(path, flags, mode, dir_fd=dir_fd)
