@@ -213,12 +213,4 @@ MUTANTS: tuple[Mutant, ...] = (
         '        with open(options.sarif, "wb") as file:\n',
         f"{_COMMAND}[telltales judge]",
     ),
-    Mutant(
-        "a full disk is no error of ours",
-        7,
-        "src/charloom/checkpoint.py",
-        '    except OSError as error:\n        raise CheckpointError(f"cannot be written',
-        '    except ValueError as error:\n        raise CheckpointError(f"cannot be written',
-        f"{_COMMAND}[train]",
-    ),
 )
