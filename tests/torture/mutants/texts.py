@@ -50,7 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
         DECODING,
         'held = "\\r" if text.endswith("\\r") and not last and not undecodable else ""',
         'held = ""',
-        POLICY,
+        RANDOM,
     ),
     Mutant(
         "what can't be decoded is replaced",
