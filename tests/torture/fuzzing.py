@@ -90,7 +90,8 @@ def by_chance(name: str, seconds: float, seed: int) -> tuple[int, str, list[str]
     from torture.targets import EVERY
 
     target = EVERY[name]
-    seeds, count, end = target.seeds(), 0, time.perf_counter() + seconds
+    seeds, count = target.seeds(), 0
+    end = time.perf_counter() + seconds
 
     def damaged(content: bytes, number: int) -> bytes:
         draw = random.Random(number)
@@ -114,7 +115,7 @@ def by_chance(name: str, seconds: float, seed: int) -> tuple[int, str, list[str]
 
     for path in known(name):
         run(path.read_bytes())
-    while time.perf_counter() < end:
+    while True:
         seed += 1
         test = settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))(
             seeded(seed)(given(inputs)(run))
@@ -124,7 +125,8 @@ def by_chance(name: str, seconds: float, seed: int) -> tuple[int, str, list[str]
         except Exception as error:  # noqa: BLE001 -- that is what is looked for
             notes = " ".join(getattr(error, "__notes__", []))
             return count, "by chance", [f"{name}: {type(error).__name__}: {str(error)[:400]} {notes[:300]}"]
-    return count, "by chance", []
+        if time.perf_counter() > end:
+            return count, "by chance", []
 
 
 def known(name: str) -> list[Path]:
