@@ -37,6 +37,10 @@ class EnvironmentWarning(UserWarning):
     """A run goes on under other conditions than it began under, so that bit-exactness is not promised."""
 
 
+class HistoryWarning(UserWarning):
+    """A run goes on with a new history, as the old one is not that of its last checkpoint."""
+
+
 def fit(
     dataset: Dataset,
     model: ModelConfig,
@@ -84,7 +88,8 @@ def fit_run(
     """Fit a run's model, write everything down in its folder, and return its result.
 
     An interrupted training returns ``None``. With ``resume`` it goes on from its last checkpoint, bit-exactly for the
-    same versions, thread count and device; an `EnvironmentWarning` says when these differ.
+    same versions, thread count and device; an `EnvironmentWarning` says when these differ, a `HistoryWarning` when
+    the history was damaged.
 
     Raises `RunError` for a run that is finished already, or that another process is writing to.
     """
@@ -190,12 +195,6 @@ def _stored_state(run: Run) -> tuple[Arrays, dict[str, Any]] | None:
         state = {"history_sha256": None} | state  # Which an older version did not write down.
     if not fits(state, StateJson):
         raise CheckpointError("not a training state", where=str(run.last_path))
-    if state["history_sha256"] not in (None, _history_sha256(run, state["history_bytes"])):
-        raise CheckpointError(
-            "it is not the history of the last checkpoint: the file is damaged",
-            where=str(run.history_path),
-            remedy="Restore it, or train again.",
-        )
     weights = {name.removeprefix("model/"): array for name, array in arrays.items() if name.startswith("model/")}
     # What is damaged is refused before a network of the settings' size is made.
     models.plain_model(run.model.family, weights, vocabulary_size=len(run.vocabulary()), **run.model.options())
@@ -208,12 +207,24 @@ def _restore(run: Run, training: Training, stored: tuple[Arrays, dict[str, Any]]
     if stored is not None:
         arrays, state = stored
         training.restore(arrays, state["progress"])
-        history_bytes = state["history_bytes"]
+        if state["history_sha256"] in (None, _history_sha256(run, state["history_bytes"])):
+            history_bytes = state["history_bytes"]
+        else:
+            _set_aside(run)
         # Those of the folder may be of a later evaluation, which under other conditions need not come again.
         _RunWriter(run).save_best(training)
         _warn_of_changes(state["environment"], _conditions(training))
     if run.history_path.exists():
         cut(run.history_path, history_bytes)
+
+
+def _set_aside(run: Run) -> None:
+    """A history that is not the checkpoint's ends no training: it is kept under another name, and a new one begun."""
+    aside = run.history_path.with_name("history.damaged.jsonl")
+    said = f"{run.history_path} is damaged: a new one is begun, and {aside.name} keeps it"
+    warnings.warn(said, HistoryWarning, stacklevel=4)
+    if run.history_path.exists() and not aside.exists():
+        run.history_path.rename(aside)
 
 
 def _history_sha256(run: Run, size: int | None = None) -> str | None:

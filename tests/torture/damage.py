@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.errors import CharloomError
-from charloom.fitting import EnvironmentWarning
+from charloom.fitting import EnvironmentWarning, HistoryWarning
 from telltales.errors import TelltalesError
 from torture.processes import ForkServer
 from torture.shown import Effort, Progress, Shown
@@ -204,5 +204,6 @@ def _bounded_memory() -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EnvironmentWarning)
+        for expected in (EnvironmentWarning, HistoryWarning):
+            warnings.simplefilter("ignore", expected)
         yield

@@ -18,7 +18,7 @@ from charloom.checkpoint import load_checkpoint, read_json, save_checkpoint, wri
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.corpus import load
 from charloom.errors import CharloomError, CheckpointError, DataError
-from charloom.fitting import create_run, fit_run
+from charloom.fitting import HistoryWarning, create_run, fit_run
 from charloom.observer import Observer, Step
 from charloom.runs import Run
 from charloom.training import Training
@@ -180,14 +180,22 @@ def begun(tmp_path: Path) -> Run:
         lambda text: "\n" + text,
     ],
 )
-def test_a_history_that_is_not_the_checkpoints_is_refused_and_left_alone(
+def test_a_history_that_is_not_the_checkpoints_is_set_aside_and_the_training_goes_on(
     begun: Run, damage_history: Callable[[str], str]
 ) -> None:
     damaged = damage_history(begun.history_path.read_text())
     begun.history_path.write_text(damaged)
-    with pytest.raises(CheckpointError, match="not the history of the last checkpoint"):
+    with pytest.warns(HistoryWarning, match="a new one is begun, and history.damaged.jsonl keeps it"):
+        assert fit_run(begun, begun.dataset(), resume=True) is not None
+    assert begun.history_path.with_name("history.damaged.jsonl").read_text() == damaged
+    assert [one.step for one in begun.history()][-1] == 40
+
+
+def test_a_history_that_is_lost_is_begun_anew(begun: Run) -> None:
+    begun.history_path.unlink()
+    with pytest.warns(HistoryWarning, match="is damaged: a new one is begun"):
         fit_run(begun, begun.dataset(), resume=True)
-    assert begun.history_path.read_text() == damaged
+    assert [one.step for one in begun.history()][-1] == 40
 
 
 def test_an_optimizer_state_of_another_rule_is_refused_before_anything_is_changed(begun: Run) -> None:

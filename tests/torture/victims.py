@@ -130,9 +130,16 @@ def _of_begun(run: Run, root: Path) -> Iterator[Victim]:
             return looking.seen, Run.open(run.name, root).history()
         raise AssertionError("it did not start")
 
+    def gone_on() -> Any:
+        """The same, but for the history: one that is damaged is set aside, and ends no training."""
+        try:
+            return resumed()[0]
+        finally:
+            run.history_path.with_name("history.damaged.jsonl").unlink(missing_ok=True)
+
     checkpoint = (blind, safetensors_damage), (_forged,)
     yield Victim("last.safetensors of begun", run.last_path, resumed, *checkpoint, resumed)
-    yield Victim("history.jsonl of begun", run.history_path, resumed, (blind, line_damage), (line_damage,), resumed)
+    yield Victim("history.jsonl of begun", run.history_path, gone_on, (blind, line_damage), (line_damage,), gone_on)
     yield Victim(
         "config.json of begun",
         run.folder / "config.json",

@@ -79,9 +79,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "a training goes on from any history",
         5,
         FITTING,
-        '    if state["history_sha256"] not in (None, _history_sha256(run, state["history_bytes"])):\n',
-        "    if False:\n",
-        f"{DAMAGE_TESTS}::test_a_history_that_is_not_the_checkpoints_is_refused_and_left_alone",
+        '        if state["history_sha256"] in (None, _history_sha256(run, state["history_bytes"])):\n',
+        "        if True:\n",
+        f"{DAMAGE_TESTS}::test_a_history_that_is_not_the_checkpoints_is_set_aside_and_the_training_goes_on",
     ),
     Mutant(
         "a result may be anything",
