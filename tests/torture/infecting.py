@@ -58,22 +58,25 @@ class Draw:
 
 
 class Net(torch.nn.Module):
-    """A classifier with what makes a record say much: shared and unused layers, functions that are called, groups."""
+    """A classifier with what makes a record say much: shared and unused layers, functions that are called, groups.
+
+    No layer is called as a record calls something.
+    """
 
     def __init__(self, depth: int) -> None:
         super().__init__()
         self.embedding = torch.nn.Embedding(9, 6)
-        self.first = torch.nn.Linear(6, 12)
-        self.shared = self.first
-        self.activation = torch.nn.ReLU()
-        self.norm = torch.nn.BatchNorm1d(12)
+        self.entry = torch.nn.Linear(6, 12)
+        self.shared = self.entry
+        self.bend = torch.nn.ReLU()
+        self.even = torch.nn.BatchNorm1d(12)
         self.dropout = torch.nn.Dropout(0.1)
         self.deep = torch.nn.Sequential(*(torch.nn.Linear(12, 12) for _ in range(depth)))
         self.output = torch.nn.Linear(12, 5)
         self.unused = torch.nn.Linear(2, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self.dropout(self.norm(self.activation(self.first(self.embedding(x)))))
+        hidden = self.dropout(self.even(self.bend(self.entry(self.embedding(x)))))
         return self.output(torch.tanh(self.deep(hidden)))
 
 
@@ -82,7 +85,7 @@ def write_record(path: Path, depth: int = 0) -> Path:
     torch.manual_seed(0)
     model = Net(depth)
     groups = [
-        {"params": [*model.first.parameters(), *model.deep.parameters()]},
+        {"params": [*model.entry.parameters(), *model.deep.parameters()]},
         {"params": model.output.parameters(), "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-2)

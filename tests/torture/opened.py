@@ -115,7 +115,7 @@ def _awaited(payload: Payload) -> frozenset[str]:
 
 def pages(folder: Path, whole: bool = False) -> Iterator[tuple[str, Path]]:
     """Every kind of document, with every payload in it, as a file."""
-    source = write_record(folder / "made.jsonl", depth=80)
+    source = write_record(folder / "made.jsonl", depth=30)
     for start in range(0, len(PAYLOADS), 10 if whole else len(PAYLOADS)):
         draw = Draw(start)
         with warnings.catch_warnings():
