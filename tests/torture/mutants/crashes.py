@@ -174,14 +174,6 @@ MUTANTS: tuple[Mutant, ...] = (
         _MLP,
     ),
     Mutant(
-        "the checksum is not compared",
-        5,
-        "src/charloom/checkpoint.py",
-        '    if header["sha256"] != _digest(arrays, header["state"]):\n',
-        "    if False:\n",
-        "tests/test_checkpoint.py::test_every_changed_byte_is_refused",
-    ),
-    Mutant(
         "a counted run has its result before its counts",
         1,
         _FITTING,
