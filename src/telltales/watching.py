@@ -226,24 +226,28 @@ class Watch:
 
         Raises `UsageError` where one of them was to be observed.
         """
-        for loss in losses:
-            assert_number(loss)
-        if not self._open or not len(losses):
+        if not self._open:
             return
-        if len(losses) > self.free_steps(len(losses)):
-            raise UsageError(
-                f"of {len(losses)} steps from step {self._next} on, one is to be observed",
-                remedy="Make no more steps at once than `free_steps` says; tell of the others with `step`.",
-            )
         if self._error is not None:
             return self._end_after_failure(self._error)
         try:
+            for loss in losses:
+                assert_number(loss)
+            if not len(losses):
+                return
+            if len(losses) > self.free_steps(len(losses)):
+                raise UsageError(
+                    f"of {len(losses)} steps from step {self._next} on, one is to be observed",
+                    remedy="Make no more steps at once than `free_steps` says; tell of the others with `step`.",
+                )
             self._losses.extend(losses)
             self._mode.step_ended(len(losses))
             self._next += len(losses)
             # All are looked at, not just as many as it takes to know: spikes are told from what came before.
             if any([self._lookout.wants(self._next, loss) for loss in losses]):
                 self._arm()
+        except FOR_THE_CALLER:
+            raise
         except Exception as error:  # noqa: BLE001 - watching must not end a training
             self._end_after_failure(error)
 
@@ -272,12 +276,12 @@ class Watch:
 
         Raises `UsageError` where the two do not fit.
         """
-        assert_number(loss)
-        if not isinstance(split, str):
-            raise UsageError(f"a split is a name, not {split!r}", remedy="Give evaluation(loss, split).")
         if not self._open or not self._is_main:
             return
         try:
+            assert_number(loss)
+            if not isinstance(split, str):
+                raise UsageError(f"a split is a name, not {split!r}", remedy="Give evaluation(loss, split).")
             value = float(loss.detach() if isinstance(loss, torch.Tensor) else loss)
             classes = class_errors(predicted, targets)
             self._recording.evaluate(Evaluation(self._next, split, value, self._mode.evaluated(), classes))
@@ -368,8 +372,8 @@ class Watch:
     def _draw(self, path: str | os.PathLike[str], title: str | None) -> None:
         from telltales.report.html import write_report
 
-        label = Path(path).stem
         try:
+            label = Path(path).stem
             write_report(path, {label: self.record}, title, {label: self.findings()})
         except RecordError:
             raise

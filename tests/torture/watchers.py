@@ -7,11 +7,14 @@ interpreter's profile hook then makes one of them raise, and the training has to
 from __future__ import annotations
 
 import errno
+import inspect
+import io
 import itertools
 import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -32,14 +35,14 @@ ERRORS: tuple[Callable[[], Exception], ...] = (
     lambda: RecursionError("too deep"),
     lambda: OSError(errno.ENOSPC, "No space left on device"),
 )
-CANNOT_FAIL = {"is_grad_enabled", "is_compiling", "__exit__", "append"}
+CANNOT_FAIL = {"is_grad_enabled", "is_compiling", "__exit__", "append", "assert_number"}
 """What a module's hook asks before anything else, as it reads a flag and stands where a compiler has to understand it;
-what puts back a mode of PyTorch's; and what remembers a hook that has just been put in."""
+what puts back a mode of PyTorch's; what remembers a hook that has just been put in; what refuses an argument."""
 
 PASSES_ON = {"_Mode.__torch_function__"}
 """What this calls is the training's own."""
-REMEMBERS = {"Watch.on_finding", "Watch.on_observed"}
-"""What these call puts something into a list."""
+PLAIN = {"Watch.on_finding", "Watch.on_observed", "assert_number"}
+"""What these call puts something into a list, or looks at an argument's type."""
 DEVICE_IS_GONE = {"WaitingLosses.on_host", "Description.end"}
 """What these can't get any more from a device, they leave out without a word."""
 AT_FIRST = {"Recording.__init__", "Verdicts.__init__"}
@@ -113,17 +116,17 @@ def _is_own(code: CodeType) -> bool:
 def _call(frame: FrameType, event: str, arg: Any) -> Call | None:
     """The call that an event of the profile hook stands for, if telltales makes it."""
     if event == "c_call":
-        if not _is_own(frame.f_code) or arg.__name__ in CANNOT_FAIL or frame.f_code.co_qualname in PASSES_ON:
+        if not _is_own(frame.f_code) or arg.__name__ in CANNOT_FAIL or frame.f_code.co_qualname in PASSES_ON | PLAIN:
             return None
         return Call(frame.f_code.co_qualname, getattr(arg, "__qualname__", arg.__name__), own=False)
-    if event != "call" or frame.f_code.co_name in CANNOT_FAIL | {"<genexpr>"}:
+    if event != "call" or frame.f_code.co_name in CANNOT_FAIL or frame.f_code.co_flags & inspect.CO_GENERATOR:
         # A generator is called whenever it goes on, and when it is thrown away, where an error goes nowhere.
         return None
     own = _is_own(frame.f_code)
     # What a library of Python's calls on behalf of telltales, as a cached property, is called by telltales.
     callers = itertools.islice(_stack(frame.f_back), None if own else 1)
     caller = next((code for code in callers if _is_own(code)), None)
-    if caller is None or caller.co_qualname in REMEMBERS or (not own and caller.co_qualname in PASSES_ON):
+    if caller is None or caller.co_qualname in PLAIN or (not own and caller.co_qualname in PASSES_ON):
         return None
     return Call(caller.co_qualname, frame.f_code.co_qualname, own)
 
@@ -164,7 +167,7 @@ def train(folder: Path | None = None, tracing: Tracing | None = None, **options:
     optimizer = nets.adam(model)
     watch, refused, losses = None, None, []
     attach, counts_itself = telltales.watch, options.pop("counts_itself", False)
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as heard, redirect_stderr(io.StringIO()):
         warnings.simplefilter("always")
         try:
             _start(tracing)

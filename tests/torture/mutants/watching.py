@@ -40,7 +40,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _of_part(
         "steps passed over that fail",
         WATCHING,
-        "                self._arm()\n        ",
+        "                self._arm()\n        except FOR_THE_CALLER:\n            raise\n        ",
         "waiting.WaitingLosses.extend",
         "watching stops at step 4",
     ),
