@@ -58,6 +58,7 @@ class Recording:
             self._write(lambda writer: writer.add_losses(first_step, losses))
         self.record.outcome = outcome
         self._write(lambda writer: writer.close(outcome))
+        self._writer = None
 
     def abandon(self) -> None:
         """Close the file if it is still open, as after a failure."""
