@@ -112,13 +112,12 @@ def _changed_conditions(place: Path, conditions: tuple[str, ...], progress: Prog
 
 
 def _resumed_for_a_moment(place: Path) -> Ended:
-    process = start("train", "--resume", "stopped", cwd=place)
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if "step" in line and " of " in line:
-            process.terminate()
-    process.wait()
-    assert process.stdout is not None
-    return Ended(process.returncode, process.stdout.read(), said)
+    with start("train", "--resume", "stopped", cwd=place) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "step" in line and " of " in line:
+                process.terminate()
+        return Ended(process.wait(), process.stdout.read(), said)

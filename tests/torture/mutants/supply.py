@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a changed file is not noticed",
         PROMISE,
         "supply/audit.py",
-        " != file.hash.value:",
+        " != value:",
         ' == "":',
         f"{SUPPLY}::test_what_was_tampered_with_is_found",
     ),
