@@ -16,7 +16,7 @@ from charloom.fitting import fit_run
 from charloom.observer import Measurement, Observer, Step
 from charloom.runs import Run
 from charloom.training import Training
-from charloom.watching import PRESETS, Watching, diagnose, record_path, report_path, watched_with
+from charloom.watching import PRESETS, Watching, diagnose, diagnose_if_watched, record_path, report_path, watched_with
 
 DEEP = small.SMALL_MLP | {"layers": 2, "norm": "batch", "dropout": 0.1}
 
@@ -148,10 +148,20 @@ def test_a_damaged_record_does_not_keep_a_run_from_going_on(tmp_path: Path) -> N
     run = new_run(tmp_path, "damaged")
     assert fit_run(run, small.dataset(), [Watching(run, "full"), StopAfter(25)]) is None
     record_path(run).write_text("not a record\n")
-    assert watched_with(run) is None
-    with pytest.warns(UserWarning, match="a new record is begun"):
+    assert watched_with(run) == "standard"
+    with pytest.warns(UserWarning, match="a new record is begun, and record.damaged.jsonl keeps the old one"):
         assert fit_run(run, small.dataset(), [Watching(run, "full")], resume=True) is not None
     assert telltales.read_record(record_path(run)).steps[0] == 25
+    assert (run.folder / "record.damaged.jsonl").read_text() == "not a record\n"
+    assert diagnose_if_watched(run) is not None
+
+
+def test_a_run_whose_record_was_lost_is_watched_again(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "lost")
+    assert fit_run(run, small.dataset(), [Watching(run, "full"), StopAfter(25)]) is None
+    record_path(run).unlink()
+    assert watched_with(run) == "standard"
+    assert diagnose_if_watched(run) is None
 
 
 def test_a_report_that_cannot_be_written_does_not_spoil_the_run(tmp_path: Path) -> None:

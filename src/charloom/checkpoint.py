@@ -30,6 +30,7 @@ LARGEST_JSON = 1 << 26
 """Most bytes of a JSON file. A vocabulary of all characters has a tenth of that."""
 DEEPEST = 32
 """Most levels of lists and objects within one another. What is written here has five."""
+RESTORE = "Restore it from a copy, or train anew."
 REMEDY = "What was saved before still stands. Free some space or choose another folder with --runs."
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -46,14 +47,16 @@ def load_checkpoint(path: Path) -> tuple[Arrays, Any]:
 
     Raises `CheckpointError` when the file is missing, damaged, foreign or of another format.
     """
+    _assert_plain(path)
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- not a mapping
     except FileNotFoundError:
-        raise CheckpointError("there is no such checkpoint", where=str(path)) from None
+        raise CheckpointError("there is no such checkpoint", where=str(path), remedy=RESTORE) from None
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"not a readable safetensors file ({error})", where=str(path)) from None
+        fact = f"not a readable safetensors file ({error})"
+        raise CheckpointError(fact, where=str(path), remedy=RESTORE) from None
     header = _parse_json(metadata.get("charloom", ""), path)
     if not isinstance(header, dict) or set(header) != {"format", "state", "sha256"}:
         raise CheckpointError("not a charloom checkpoint", where=str(path))
@@ -64,9 +67,7 @@ def load_checkpoint(path: Path) -> tuple[Arrays, Any]:
             remedy="It was written by another version of charloom; read it with that one.",
         )
     if header["sha256"] != _digest(arrays, header["state"]):
-        raise CheckpointError(
-            "the checksum does not match: the file is damaged", where=str(path), remedy="Restore it, or train again."
-        )
+        raise CheckpointError("the checksum does not match: the file is damaged", where=str(path), remedy=RESTORE)
     return arrays, header["state"]
 
 
@@ -88,6 +89,7 @@ def read_json(path: Path) -> Any:
     Raises `CheckpointError` when it is missing, not JSON, or no longer what was sealed. An object without a checksum is
     taken as it is: older files have none, and who changes one by hand takes it out.
     """
+    _assert_plain(path)
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST_JSON + 1)
@@ -95,7 +97,8 @@ def read_json(path: Path) -> Any:
             raise CheckpointError(f"has more than {LARGEST_JSON:,} bytes", where=str(path))
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"cannot be read ({error})", where=str(path)) from None
+        said = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"cannot be read ({said})", where=str(path), remedy=RESTORE) from None
     read = _parse_json(text, path)
     if isinstance(read, dict) and SEAL in read:
         seal = read.pop(SEAL)
@@ -149,6 +152,12 @@ def digest_of_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     return digest.hexdigest()
 
 
+def _assert_plain(path: Path) -> None:
+    """Raise `CheckpointError` for what would be waited for without end, such as a named pipe in a run that was sent."""
+    if path.exists() and not path.is_file():
+        raise CheckpointError("is no file", where=str(path), remedy=RESTORE)
+
+
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
@@ -162,7 +171,7 @@ def _parse_json(text: str, path: Path) -> Any:
     try:
         parsed = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"holds no valid JSON ({error})", where=str(path)) from None
+        raise CheckpointError(f"holds no valid JSON ({error})", where=str(path), remedy=RESTORE) from None
     level = [parsed]
     for _ in range(DEEPEST):
         level = [inner for outer in level for inner in _inner(outer)]

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from charloom import models
-from charloom.checkpoint import Arrays, append, cut, digest_of_arrays, load_checkpoint, save_checkpoint, write_sealed
+from charloom.checkpoint import (
+    RESTORE,
+    Arrays,
+    append,
+    cut,
+    digest_of_arrays,
+    load_checkpoint,
+    save_checkpoint,
+    write_sealed,
+)
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.contexts import Contexts, DistinctContexts
 from charloom.dataset import Dataset
@@ -24,7 +33,7 @@ from charloom.observer import Observer
 from charloom.run_lock import NAME as LOCK
 from charloom.run_lock import locked
 from charloom.runs import RUNS, Run, environment
-from charloom.schemas import StateJson, fits
+from charloom.schemas import StateJson, fits, read_history
 from charloom.text_model import Reference, TextModel
 
 if TYPE_CHECKING:
@@ -94,10 +103,11 @@ def fit_run(
     Raises `RunError` for a run that is finished already, or that another process is writing to.
     """
     with locked(run.folder):
-        result = _fit_held(run, dataset, observers, resume=resume)
-        if result is not None:
-            (run.folder / LOCK).unlink(missing_ok=True)
-        return result
+        try:
+            return _fit_held(run, dataset, observers, resume=resume)
+        finally:
+            if run.finished:
+                (run.folder / LOCK).unlink(missing_ok=True)
 
 
 def _fit_held(run: Run, dataset: Dataset, observers: Sequence[Observer], *, resume: bool) -> dict[str, Any] | None:
@@ -189,6 +199,9 @@ def _conclude(
 def _stored_state(run: Run) -> tuple[Arrays, dict[str, Any]] | None:
     """The last checkpoint of a run; None before the first. Raises `CheckpointError` where it cannot be gone on from."""
     if not run.last_path.exists():
+        if _last_step(run) > (run.training.checkpoint_every if run.training else 0):
+            fact = f"is gone: the training has come to step {_last_step(run):,}"
+            raise CheckpointError(fact, where=str(run.last_path), remedy=RESTORE)
         return None
     arrays, state = load_checkpoint(run.last_path)
     if isinstance(state, dict):
@@ -221,10 +234,20 @@ def _restore(run: Run, training: Training, stored: tuple[Arrays, dict[str, Any]]
 def _set_aside(run: Run) -> None:
     """A history that is not the checkpoint's ends no training: it is kept under another name, and a new one begun."""
     aside = run.history_path.with_name("history.damaged.jsonl")
-    said = f"{run.history_path} is damaged: a new one is begun, and {aside.name} keeps it"
+    said = f"{run.history_path} is missing: a new one is begun"
+    if run.history_path.exists():
+        said = f"{run.history_path} is damaged: a new one is begun, and {aside.name} keeps it"
+        if not aside.exists():
+            run.history_path.rename(aside)
     warnings.warn(said, HistoryWarning, stacklevel=4)
-    if run.history_path.exists() and not aside.exists():
-        run.history_path.rename(aside)
+
+
+def _last_step(run: Run) -> int:
+    """The last step that the history has a measurement of, as far as it can be read; 0 without any."""
+    try:
+        return max((one.step for one in read_history(run.history_path, None)), default=0)
+    except CheckpointError:
+        return 0
 
 
 def _history_sha256(run: Run, size: int | None = None) -> str | None:

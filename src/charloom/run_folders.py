@@ -28,6 +28,10 @@ def find_folder(name: str | None, root: Path, *, with_weights: bool = False) -> 
         for folder in (root / name, Path(name)):
             if (folder / CONFIG).is_file():
                 return folder
+        if (root / name).is_dir():
+            raise RunError(
+                f"is no run: it has no {CONFIG}", where=str(root / name), remedy="Restore it, or train anew."
+            )
         known = ", ".join(sorted(folder.name for folder in _all(root))) or "none yet"
         raise RunError(f"there is no run {name!r}", where=str(root), remedy=f"Runs here: {known}.")
     folders = [folder for folder in _all(root) if not with_weights or (folder / "best.safetensors").exists()]

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom import models
-from charloom.checkpoint import digest_of_arrays, load_checkpoint, read_json, write_atomically, write_sealed
+from charloom.checkpoint import RESTORE, digest_of_arrays, load_checkpoint, read_json, write_atomically, write_sealed
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.dataset import Dataset
 from charloom.errors import CharloomError, CheckpointError, ConfigError, RunError
@@ -151,6 +151,8 @@ class Run:
         Raises `RunError` when it has changed or is gone.
         """
         data, path = self.data, Path(self.data.data)
+        if path.is_absolute() and os.path.exists(path) and not path.is_file():
+            raise RunError(f"its data, {path}, is no file", where=str(self.folder), remedy="Put the file back.")
         if path.is_absolute() and not os.path.exists(path):
             if not os.path.exists(self.folder / path.name):
                 raise RunError(
@@ -201,9 +203,20 @@ class Run:
     def text_model(self, *, plain: bool = False) -> TextModel:
         """The run's best weights, ready to sample and score; ``plain``: without torch, as NumPy arrays."""
         if not self.best_path.exists():
+            if self.finished or self.last_path.exists():
+                remedy = "Restore it, or train anew." if self.finished else "Go on with: charloom train --resume"
+                raise RunError("the weights are gone", where=str(self.best_path), remedy=remedy)
             raise RunError(
                 "the run has no weights yet", where=str(self.folder), remedy="Train it to a checkpoint first."
             )
+        try:
+            return self._stored_model(plain)
+        except CheckpointError as error:
+            if error.where is None:
+                raise CheckpointError(error.fact, where=str(self.best_path), remedy=RESTORE) from None
+            raise
+
+    def _stored_model(self, plain: bool) -> TextModel:
         arrays, _ = load_checkpoint(self.best_path)
         result = self.result() if self.finished else None
         if result is not None and digest_of_arrays(arrays) != result["weights_sha256"]:

@@ -80,8 +80,11 @@ class Watching(Observer):
             except telltales.RecordError as error:
                 if not training.step or isinstance(error.__cause__, OSError):
                     raise  # A full disk is no damage: the old record stands.
+                aside = record_path(self._run).with_name("record.damaged.jsonl")
+                record_path(self._run).rename(aside)
                 self._watch = attach()
-                warnings.warn(f"a new record is begun, since the old one is damaged: {error}", stacklevel=2)
+                said = f"a new record is begun, and {aside.name} keeps the old one, which is damaged: {error}"
+                warnings.warn(said, stacklevel=2)
 
     def stepped(self, training: Training, step: Step) -> None:
         """Read the probes, if the step is one of those to observe."""
@@ -136,6 +139,14 @@ def diagnose(run: Run, width: int = 100) -> Diagnosis:
     return Diagnosis(findings_text(findings, record, None, width), [one.as_json() for one in findings], prescribed)
 
 
+def diagnose_if_watched(run: Run) -> Diagnosis | None:
+    """What `diagnose` gives; None where there is no record that could be judged."""
+    try:
+        return diagnose(run)
+    except RunError:
+        return None
+
+
 def diagnose_before(
     training: Training, time_limit: float, progress: Callable[[str], None]
 ) -> tuple[Diagnosis, tuple[str, ...], dict[str, str]]:
@@ -164,11 +175,11 @@ def report_path(run: Run) -> Path:
 
 
 def watched_with(run: Run) -> str | None:
-    """The preset that a run was watched with so far; None if it was not, or if its record can't be read."""
+    """The preset that a run was watched with so far; `standard` if its record was lost or damaged, None without one."""
     if not record_path(run).exists():
-        return None
+        return "standard" if report_path(run).exists() else None
     try:
         preset = telltales.read_record(record_path(run)).about.get("preset")
     except telltales.RecordError:
-        return None
+        return "standard"
     return preset if preset in PRESETS else None

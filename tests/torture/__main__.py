@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from torture.shown import Effort, Part, Shown
 
+INTERRUPTED = 130
 PARTS = {
     "kills": "trainings of every family killed at random times, and gone on with",
     "crash_points": "death before, in and after every file operation; power loss; both, one point after the other",
@@ -30,6 +31,14 @@ PARTS = {
     "suites": "the tests of the suite that hold a promise by themselves",
     "network": "every command without a network",
     "supply": "pins, hashes, licences, advisories",
+}
+EFFORTS = {
+    "kills": "kills at random times, of all families and engines together (%(default)s)",
+    "damages": "damaged files, and a tenth as many faults of a watch (%(default)s)",
+    "texts": "texts made at random (%(default)s)",
+    "fuzz_seconds": "seconds of fuzzing of each target (%(default)s)",
+    "megabytes": "the largest input whose memory is measured (%(default)s)",
+    "seed": "of all that is drawn at random (%(default)s)",
 }
 PROMISES = {
     1: "A killed training loses at most the steps since its last checkpoint and goes on bit-exactly",
@@ -60,9 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{name}: {PARTS[name]}")
         part: Part = importlib.import_module(f"torture.{name}")  # type: ignore[assignment]
         began = time.perf_counter()
-        for shown in part.show(effort, _say):
-            rows.append((name, shown))
-            _say(f"  {shown.what}: {_outcome(shown)}")
+        try:
+            for shown in part.show(effort, _say):
+                rows.append((name, shown))
+                _say(f"  {shown.what}: {_outcome(shown)}")
+        except KeyboardInterrupt:
+            _say("Interrupted; what was tried so far:")
+            _print_table(rows)
+            return INTERRUPTED
         _say(f"  {time.perf_counter() - began:.0f} s")
     if options.json:
         print(json.dumps([{"part": name} | dataclasses.asdict(shown) for name, shown in rows], indent=2))
@@ -81,7 +95,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; all, if none is named")
     for field in dataclasses.fields(Effort):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default, metavar="N")
+        flag = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(flag, type=int, default=field.default, metavar="N", help=EFFORTS[field.name])
     parser.add_argument(
         "--mutants", action="store_true", help="break the code, and see that a test fails, in place of all that"
     )

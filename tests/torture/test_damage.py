@@ -6,6 +6,7 @@ import os
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import telltales
 from charloom.checkpoint import load_checkpoint, read_json, save_checkpoint, write_json, write_sealed
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.corpus import load
-from charloom.errors import CharloomError, CheckpointError, DataError
+from charloom.errors import CharloomError, CheckpointError, DataError, RunError
 from charloom.fitting import HistoryWarning, create_run, fit_run
 from charloom.observer import Observer, Step
 from charloom.runs import Run
@@ -123,11 +124,14 @@ def test_sealed_json_is_read_only_as_it_was_written(tmp_path: Path) -> None:
     assert read_json(path) == {"steps": 101}
 
 
-def test_a_device_is_not_read_without_end() -> None:
-    if not os.path.exists("/dev/zero"):
-        pytest.skip("this system has no /dev/zero")
-    with pytest.raises(CheckpointError, match="more than"):
-        read_json(Path("/dev/zero"))
+def test_what_is_no_file_or_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="is no file"):
+        read_json(tmp_path / "pipe")
+    (tmp_path / "long").write_text(" " * 200)
+    monkeypatch.setattr("charloom.checkpoint.LARGEST_JSON", 100)
+    with pytest.raises(CheckpointError, match="has more than 100 bytes"):
+        read_json(tmp_path / "long")
 
 
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 100 << 20, 10**12])
@@ -193,9 +197,38 @@ def test_a_history_that_is_not_the_checkpoints_is_set_aside_and_the_training_goe
 
 def test_a_history_that_is_lost_is_begun_anew(begun: Run) -> None:
     begun.history_path.unlink()
-    with pytest.warns(HistoryWarning, match="is damaged: a new one is begun"):
+    with pytest.warns(HistoryWarning, match="is missing: a new one is begun"):
         fit_run(begun, begun.dataset(), resume=True)
     assert [one.step for one in begun.history()][-1] == 40
+
+
+def test_a_checkpoint_that_is_gone_is_missed_and_nothing_is_trained_over(begun: Run) -> None:
+    begun.last_path.unlink()
+    before = {path.name: path.read_bytes() for path in begun.folder.iterdir() if path.name != ".lock"}
+    with pytest.raises(CheckpointError, match="is gone: the training has come to step 20") as caught:
+        fit_run(begun, begun.dataset(), resume=True)
+    assert caught.value.where == str(begun.last_path)
+    assert {path.name: path.read_bytes() for path in begun.folder.iterdir() if path.name != ".lock"} == before
+
+
+def test_files_that_are_gone_or_none_are_named(begun: Run) -> None:
+    begun.best_path.unlink()
+    with pytest.raises(RunError, match="the weights are gone") as caught:
+        begun.text_model()
+    assert caught.value.remedy == "Go on with: charloom train --resume"
+    os.mkfifo(begun.best_path)
+    with pytest.raises(CheckpointError, match="is no file"):
+        begun.text_model()
+    (begun.folder / "config.json").unlink()
+    with pytest.raises(RunError, match=r"it has no config\.json"):
+        Run.open(begun.name, begun.folder.parent)
+
+
+def test_settings_that_are_not_the_weights_name_the_file(begun: Run) -> None:
+    other = replace(begun, model=replace(begun.model, hidden=13))
+    with pytest.raises(CheckpointError, match="should be") as caught:
+        other.text_model()
+    assert caught.value.where == str(begun.best_path)
 
 
 def test_an_optimizer_state_of_another_rule_is_refused_before_anything_is_changed(begun: Run) -> None:

@@ -50,14 +50,15 @@ def train(
         charloom train --resume shallow
 
     With --json: run, model, protocol, outcome, steps, parameters, seconds, train and dev (nats, bits, perplexity,
-    targets, items; dev also for items seen and unseen in training), weights_sha256, history_sha256, reference;
+    targets, items; dev also for items seen and unseen in training), weights_sha256, history_sha256 (of the file, times
+    included), reference;
     of a watched training also findings, the ids of the warnings and errors that are not gone. With --heal: before and
     after (each as above, with findings) and changes (setting, before, after, rule).
     """
     from charloom.dataset import Dataset
     from charloom.fitting import create_run
     from charloom.runs import Run
-    from charloom.watching import diagnose, watched_with
+    from charloom.watching import diagnose_if_watched
 
     if resume:
         if data or model or training:
@@ -89,7 +90,7 @@ def train(
             _show_result(run, dataset, result, None)
             show_healing(healing)
         return
-    diagnosis = None if watched_with(run) is None else diagnose(run)
+    diagnosis = diagnose_if_watched(run)
     if json:
         print_json(result if diagnosis is None else result | {"findings": diagnosis.there})
     else:
