@@ -17,6 +17,7 @@ import pytest
 import small
 from charloom.checkpoint import digest_of_arrays, load_checkpoint, save_checkpoint
 from charloom.config import ModelConfig, TrainingConfig
+from charloom.devices import Surroundings
 from charloom.errors import CheckpointError, ConfigError
 from charloom.fitting import EnvironmentWarning, create_run, fit, fit_run
 from charloom.observer import Observer, Step
@@ -109,6 +110,23 @@ def interrupted_run(root: Path) -> Run:
     run = Run.create(small.dataset(), ModelConfig(**small.SMALL_MLP), config, root=root)
     assert fit_run(run, small.dataset(), [StopAfter(25)]) is None
     return run
+
+
+def test_without_its_random_stream_a_resumed_training_would_end_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelConfig(**small.SMALL_MLP, dropout=0.2)
+    config = TrainingConfig(**small.QUICK, engine="torch")
+    ends = []
+    for restored in (True, True, False):
+        run = Run.create(small.dataset(), model, config, root=tmp_path)
+        assert fit_run(run, small.dataset(), [StopAfter(25)]) is None
+        if not restored:
+            monkeypatch.setattr(Surroundings, "restore", lambda self, arrays: None)
+        result = fit_run(run, small.dataset(), resume=True)
+        assert result is not None
+        ends.append(result["weights_sha256"])
+    assert ends[0] == ends[1] != ends[2]
 
 
 def test_resuming_rewinds_the_history_to_the_checkpoint(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     listed = "\n".join(f"  {name:14}{said}" for name, said in PARTS.items())
     parser = argparse.ArgumentParser(
         prog="./lab torture",
-        description="Try what must never go wrong. All parts together take about an hour on two cores.",
+        description="Try what must never go wrong. All parts together take one to two hours on two cores.",
         epilog=f"parts:\n{listed}\n\nfor example:\n  ./lab torture kills --kills 500\n  ./lab torture --mutants",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from charloom.checkpoint import append, write_atomically
-from charloom.files import make_folder
+from charloom.files import flush_folder, make_folder
 from telltales import Record, read_record
 from telltales.record_file import RecordWriter
 from torture.crash_points import CASES, MLP, NGRAM, WATCHED, Case, Trial, deaths, states
@@ -122,9 +122,25 @@ def test_what_was_flushed_with_its_folder_stays(tmp_path: Path) -> None:
 
 
 def test_at_every_moment_the_old_file_stands_or_the_new_one(tmp_path: Path) -> None:
+    assert_old_or_new(tmp_path, write_atomically)
+
+
+def test_without_the_rename_it_would_not(tmp_path: Path) -> None:
+    def in_place(path: Path, content: bytes) -> None:
+        with open(path, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        flush_folder(path.parent)
+
+    with pytest.raises(AssertionError):
+        assert_old_or_new(tmp_path, in_place)
+
+
+def assert_old_or_new(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
     def act(root: Path) -> None:
-        write_atomically(root / "a", b"abcd")
-        write_atomically(root / "a", b"efgh")
+        write(root / "a", b"abcd")
+        write(root / "a", b"efgh")
 
     found = contents(tmp_path, act, "a")
     first = next(place for place, held in enumerate(found) if held == {b"abcd"})
