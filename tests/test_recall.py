@@ -476,7 +476,7 @@ def test_a_state_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="cannot be written"):
         write_memory(tmp_path / "file" / "state.json", Memory())
-    with pytest.raises(StateError, match="cannot be read"):
+    with pytest.raises(StateError, match="is no file"):
         read_memory(tmp_path)
 
 
