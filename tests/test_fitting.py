@@ -19,8 +19,9 @@ from charloom.checkpoint import digest_of_arrays, load_checkpoint, save_checkpoi
 from charloom.config import ModelConfig, TrainingConfig
 from charloom.devices import Surroundings
 from charloom.errors import CheckpointError, ConfigError
-from charloom.fitting import EnvironmentWarning, create_run, fit, fit_run
+from charloom.fitting import create_run, fit, fit_run
 from charloom.observer import Observer, Step
+from charloom.resuming import EnvironmentWarning
 from charloom.runs import Run
 from charloom.training import Training
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.errors import CharloomError
-from charloom.fitting import EnvironmentWarning, HistoryWarning
+from charloom.resuming import EnvironmentWarning, HistoryWarning
 from telltales.errors import TelltalesError
 from torture.processes import ForkServer
 from torture.shown import Effort, Progress, Shown

@@ -19,8 +19,9 @@ from charloom.checkpoint import load_checkpoint, read_json, save_checkpoint, wri
 from charloom.config import DataConfig, ModelConfig, TrainingConfig
 from charloom.corpus import load
 from charloom.errors import CharloomError, CheckpointError, DataError, RunError
-from charloom.fitting import HistoryWarning, create_run, fit_run
+from charloom.fitting import create_run, fit_run
 from charloom.observer import Observer, Step
+from charloom.resuming import HistoryWarning
 from charloom.runs import Run
 from charloom.training import Training
 from telltales.errors import RecordError

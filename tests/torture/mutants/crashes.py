@@ -12,7 +12,8 @@ _STATES = f"{_POINTS}::test_what_a_death_or_a_loss_of_power_leaves_is_gone_on_fr
 _WHOLE = f"{_POINTS}::test_at_every_moment_the_old_file_stands_or_the_new_one"
 _DISKS = "tests/torture/test_disks.py"
 _COMMAND = f"{_DISKS}::test_a_command_whose_disk_fails_says_so_and_leaves_what_there_was"
-_FILES, _TRAINING, _FITTING = "src/charloom/files.py", "src/charloom/training.py", "src/charloom/fitting.py"
+_FILES, _TRAINING = "src/charloom/files.py", "src/charloom/training.py"
+_FITTING, _RESUMING = "src/charloom/fitting.py", "src/charloom/resuming.py"
 _FSYNC = """            file.flush()
             os.fsync(file.fileno())
 """
@@ -128,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the best weights of a later evaluation stay in the folder",
         1,
-        _FITTING,
-        "        _RunWriter(run).save_best(training)\n",
+        _RESUMING,
+        "        RunWriter(run).save_best(training)\n",
         "",
         "tests/test_fitting.py::test_resuming_goes_back_to_the_best_weights_of_the_checkpoint",
     ),
@@ -168,7 +169,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the history is not cut",
         1,
-        _FITTING,
+        _RESUMING,
         "        cut(run.history_path, history_bytes)\n",
         "        pass\n",
         _MLP,

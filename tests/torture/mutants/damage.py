@@ -8,7 +8,7 @@ CHECKPOINT = "src/charloom/checkpoint.py"
 SCHEMAS = "src/charloom/schemas.py"
 TRAINING = "src/charloom/training.py"
 OPTIMIZATION = "src/charloom/optimization.py"
-FITTING = "src/charloom/fitting.py"
+RESUMING = "src/charloom/resuming.py"
 RUNS = "src/charloom/runs.py"
 MEMORY = "src/charloom/recall/memory.py"
 READING = "src/telltales/record_reading.py"
@@ -78,8 +78,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a training goes on from any history",
         5,
-        FITTING,
-        '        if state["history_sha256"] in (None, _history_sha256(run, state["history_bytes"])):\n',
+        RESUMING,
+        '        if state["history_sha256"] in (None, history_sha256(run, state["history_bytes"])):\n',
         "        if True:\n",
         f"{DAMAGE_TESTS}::test_a_history_that_is_not_the_checkpoints_is_set_aside_and_the_training_goes_on",
     ),

@@ -8,6 +8,7 @@ LOCK = "src/charloom/run_lock.py"
 FOLDERS = "src/charloom/run_folders.py"
 RUNS = "src/charloom/runs.py"
 FITTING = "src/charloom/fitting.py"
+RESUMING = "src/charloom/resuming.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -85,7 +86,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "nobody is warned of changed conditions",
         4,
-        FITTING,
+        RESUMING,
         "    if changed:\n",
         "    if False:\n",
         "tests/test_fitting.py::test_another_environment_is_pointed_out",
